@@ -1,0 +1,160 @@
+"""What a recipe may say: the settings of a study, and how variants inherit from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from translucid.config import build, fingerprint, override, read_toml, to_plain
+from translucid.errors import ConfigError
+
+Table = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """Which images, which labels, who belongs to which split.
+
+    Attributes:
+        layout: a public dataset's own layout, "manifest", "folders", or "phantom" (drawn into the run folder).
+        root: the folder (or manifest) to read.
+        labels: label columns to use; empty means all.
+        uncertain: what an uncertain label becomes.
+        views: keep only these views; empty means all.
+        options: handed to the layout, or to the phantom cohort.
+        split: shares of patients where the manifest does not assign them.
+        limit: use only the first so many patients (after sorting), for a quick look.
+        key: file with the key of the pseudonyms; without one a key is drawn for the run and thrown away.
+    """
+
+    layout: str = "manifest"
+    root: Path = Path()
+    labels: tuple[str, ...] = ()
+    uncertain: Literal["ignore", "ones", "zeros"] = "ignore"
+    views: tuple[str, ...] = ()
+    options: Table = field(default_factory=dict)
+    split: Mapping[str, float] = field(default_factory=lambda: {"train": 0.7, "val": 0.1, "test": 0.2})
+    limit: int | None = None
+    key: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.limit is not None and self.limit < 1:
+            raise ConfigError(f"data.limit = {self.limit}: needs at least one patient")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row of the study's table: a compressor and a model trained on what it keeps.
+
+    `compress` and `model` are {"kind": …, fields}; `train` overrides single fields of the study's training settings.
+    `input` says what the model eats: its own choice ("auto"), the packed codes, the compact image or the lifted image.
+    """
+
+    compress: Table = field(default_factory=lambda: {"kind": "plain"})
+    model: Table = field(default_factory=lambda: {"kind": "small_cnn"})
+    train: Table = field(default_factory=dict)
+    input: Literal["auto", "codes", "image", "lift"] = "auto"
+
+
+@dataclass(frozen=True)
+class ExplainSettings:
+    """Which cases and methods the explanations show: `cases` per label, of the split `split`."""
+
+    cases: int = 4
+    split: str = "test"
+    methods: tuple[str, ...] = ("gradcam", "hirescam")
+
+
+@dataclass(frozen=True)
+class EvaluateSettings:
+    """How the numbers are made: confidence level and bootstrap resamples of patients."""
+
+    level: float = 0.95
+    resamples: int = 2000
+
+    def __post_init__(self) -> None:
+        if not 0.5 < self.level < 1:
+            raise ConfigError(f"evaluate.level = {self.level}: needs a value between 0.5 and 1, such as 0.95")
+        if self.resamples < 100:
+            raise ConfigError(f"evaluate.resamples = {self.resamples}: needs at least 100")
+
+
+@dataclass(frozen=True)
+class ReportSettings:
+    """What the report shows: the plain image beside the kept one only where `images` = "plain" says so."""
+
+    title: str = ""
+    images: Literal["kept", "plain"] = "kept"
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Study:
+    """A whole recipe. `variants` is empty for a single one made of `compress` and `model`."""
+
+    name: str = "study"
+    seed: int = 0
+    workers: int = 0
+    baseline: str = ""
+    data: DataSettings = field(default_factory=DataSettings)
+    framing: Table = field(default_factory=dict)
+    compress: Table = field(default_factory=lambda: {"kind": "plain"})
+    model: Table = field(default_factory=lambda: {"kind": "small_cnn"})
+    train: Table = field(default_factory=dict)
+    variants: Mapping[str, Variant] = field(default_factory=dict)
+    explain: ExplainSettings = field(default_factory=ExplainSettings)
+    evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
+    report: ReportSettings = field(default_factory=ReportSettings)
+
+    def __post_init__(self) -> None:
+        for name in self.variants:
+            if not name.replace("-", "").replace("_", "").isalnum():
+                raise ConfigError(f"variant {name!r}: a name is made of letters, digits, - and _")
+        if self.baseline and self.baseline not in self.rows:
+            raise ConfigError(f"baseline = {self.baseline!r} is no variant: {', '.join(self.rows)}")
+
+    @property
+    def rows(self) -> dict[str, Variant]:
+        """The variants by name, with the study's training settings filled in."""
+        single = {"main": Variant(self.compress, self.model)}
+        rows = dict(self.variants) or single
+        return {name: replace(v, train={**self.train, **v.train}) for name, v in rows.items()}
+
+    @property
+    def stores(self) -> dict[str, Table]:
+        """Every different compressor once, by a readable name."""
+        found: dict[str, Table] = {}
+        wanted = [v.compress for v in self.rows.values()]
+        if self.report.images == "plain":
+            wanted.append({"kind": "plain"})
+        for table in wanted:
+            found.setdefault(store_name(table), table)
+        return found
+
+
+def store_name(compress: Table) -> str:
+    """A short, stable name for a compressor's store.
+
+    >>> store_name({"kind": "plain"})
+    'plain'
+    >>> store_name({"kind": "heartspot", "prior": "median+hline"}).startswith("heartspot-")
+    True
+    """
+    options = {k: v for k, v in compress.items() if k != "kind"}
+    kind = str(compress.get("kind", "plain"))
+    return f"{kind}-{fingerprint(options)[:8]}" if options else kind
+
+
+def read_study(path: Path, settings: tuple[str, ...] = ()) -> Study:
+    """Read a recipe and apply `--set key=value`."""
+    return build(Study, override(read_toml(path), settings))
+
+
+def public_record(study: Study) -> dict[str, Any]:
+    """The recipe as it may be written down: without the paths of the data and of the key."""
+    plain = to_plain(study)
+    plain["data"]["root"] = ""
+    plain["data"]["key"] = None
+    return plain
