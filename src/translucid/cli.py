@@ -1,0 +1,133 @@
+"""The command: every subcommand parses, calls one function, prints. Nothing heavy is imported before it is needed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from translucid.errors import TranslucidError, did_you_mean
+
+FOLDER = click.Path(path_type=Path, file_okay=False)
+FILE = click.Path(path_type=Path, dir_okay=False)
+ANY = click.Path(path_type=Path)
+
+
+class Commands(click.Group):
+    """A group that names the nearest command or option, and prints our errors without a traceback."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the subcommand or say which ones there are."""
+        if args and args[0] not in self.commands and not args[0].startswith("-"):
+            ctx.fail(f"no command {args[0]!r}: {did_you_mean(args[0], self.commands)}")
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run; an error of ours becomes one line and exit status 2."""
+        try:
+            return super().invoke(ctx)
+        except TranslucidError as e:
+            click.echo(f"error: {e}", err=True)
+            sys.exit(2)
+        except KeyboardInterrupt:
+            click.echo("\nstopped; what was finished is kept: run the same command again to go on", err=True)
+            sys.exit(130)
+
+
+def settings(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The option `--set key=value`, which every verb has."""
+    text = "Change any key of the recipe, e.g. --set train.epochs=5. May be repeated."
+    return click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help=text)(function)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="translucid")
+def main() -> None:
+    """Medical image classification that explains itself and does not give the patient away.
+
+    read → compress → train → explain → evaluate → report. Every verb works on a run folder; `study` runs them all from
+    one recipe.
+    """
+
+
+@main.command()
+@click.argument("run", type=FOLDER, default=Path("runs/demo"))
+@settings
+def demo(run: Path, changes: tuple[str, ...]) -> None:
+    """A whole study on synthetic patients, into RUN (default runs/demo)."""
+    from translucid.pipeline import recipe_path, study
+
+    click.echo(study(recipe_path("demo"), run, changes, echo=click.echo))
+
+
+@main.command()
+@click.argument("recipe", type=ANY)
+@click.argument("run", type=FOLDER)
+@settings
+def study(recipe: Path, run: Path, changes: tuple[str, ...]) -> None:
+    """Run a whole RECIPE (a TOML file, or the name of one that comes with the package) into RUN."""
+    from translucid.pipeline import recipe_path, study
+
+    click.echo(study(recipe_path(str(recipe)), run, changes, echo=click.echo))
+
+
+@main.command()
+@click.argument("folder", type=FOLDER)
+@click.option("--dicom", is_flag=True, help="Write DICOM files in place of PNG.")
+@settings
+def phantom(folder: Path, dicom: bool, changes: tuple[str, ...]) -> None:
+    """Draw synthetic patients with known truth into FOLDER, with a manifest."""
+    from translucid.pipeline import phantom
+
+    click.echo(phantom(folder, changes, file_format="dicom" if dicom else "png"))
+
+
+@main.command("import")
+@click.argument("layout")
+@click.argument("root", type=ANY)
+@click.option("-o", "--out", type=FILE, help="Manifest to write (default: translucid.csv inside ROOT).")
+@settings
+def import_(layout: str, root: Path, out: Path | None, changes: tuple[str, ...]) -> None:
+    """Read a public dataset's own LAYOUT under ROOT and write a manifest.
+
+    Layouts: chexpert, nih14, folders, pack, manifest. Options of a layout: --set views=[\"frontal\"].
+    """
+    from translucid.pipeline import import_dataset
+
+    click.echo(import_dataset(layout, root, out, changes))
+
+
+@main.command()
+@click.argument("manifest", type=ANY)
+@click.argument("out", type=FOLDER)
+@click.option("--recipe", type=FILE, help="Take the settings of a recipe.")
+@click.option("--key", type=FILE, help="File with the key of the pseudonyms (mode 0600).")
+@click.option("--workers", type=int, help="Processes; 0 means all cores.")
+@settings
+def compress(manifest: Path, out: Path, recipe: Path | None, key: Path | None, workers: int | None, changes: Any) -> None:
+    """Compress every image of MANIFEST into OUT/codes, e.g. --set compress.kind=deepfixcx --set compress.levels=2."""
+    from translucid.pipeline import compress_manifest
+
+    click.echo(compress_manifest(manifest, out, recipe, changes, key=key, workers=workers))
+
+
+def _verb(name: str, help_text: str) -> None:
+    """Register a verb that takes a run folder and nothing else."""
+
+    @click.argument("run", type=FOLDER)
+    @settings
+    def command(run: Path, changes: tuple[str, ...]) -> None:
+        import translucid.pipeline
+
+        click.echo(getattr(translucid.pipeline, name)(run, changes))
+
+    main.command(name, help=help_text)(command)
+
+
+_verb("train", "Train the variants of RUN on its codes; goes on where it was stopped.")
+_verb("explain", "Explain shown cases of RUN with every method that fits.")
+_verb("evaluate", "Compute the numbers of RUN, each with its interval.")
+_verb("report", "Write RUN/report.html, one self-contained page.")
