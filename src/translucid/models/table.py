@@ -1,0 +1,16 @@
+"""The table of networks: add one by adding a line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from translucid.models.cnn import DenseNet121, ResNet18, SmallCNN
+from translucid.models.mlp import DeepfixcxMLP, HeartspotMLP
+
+MODELS: dict[str, type[Any]] = {
+    "heartspot_mlp": HeartspotMLP,
+    "deepfixcx_mlp": DeepfixcxMLP,
+    "densenet121": DenseNet121,
+    "resnet18": ResNet18,
+    "small_cnn": SmallCNN,
+}
