@@ -1,0 +1,153 @@
+"""Layouts without a data set's own rules: a manifest, and folders named after classes."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from translucid.errors import ConfigError, ManifestError
+from translucid.io.cells import SPLIT_WORDS, Uncertain
+from translucid.io.layouts.settle import Haul, classes_to_labels, has_image_suffix, hot
+from translucid.io.manifest import Manifest, read_manifest
+from translucid.types import Case
+
+_MANY_CLASSES = 50
+
+
+def manifest(
+    root: Path,
+    *,
+    labels: Sequence[str] | None = None,
+    uncertain: Uncertain = "ignore",
+    patient: str = "",
+    allow_outside: bool = False,
+) -> Manifest:
+    """Read a CSV, or the manifest.csv of a folder, and leave out the rows whose files are absent.
+
+    Args:
+        root: a CSV file, or a folder with manifest.csv.
+        labels: see `translucid.io.manifest.read_manifest`, as for the other options.
+        uncertain: what -1 becomes.
+        patient: "file" makes each file its own patient where none is named.
+        allow_outside: let paths lead out of the folder.
+
+    Raises:
+        ManifestError: there is no such file, it contradicts itself, or no image is there.
+    """
+    root = Path(root)
+    path = root / "manifest.csv" if root.is_dir() else root
+    table = read_manifest(path, labels, uncertain, patient=patient, allow_outside=allow_outside)
+    haul = Haul(table.root, table.labels, table.ignored, warnings=list(table.warnings))
+    for row, case in enumerate(table.cases, 2):
+        haul.add(f"{path.name} row {row}", case)
+    return haul.settle(allow_outside)
+
+
+def folders(
+    root: Path,
+    *,
+    patient_pattern: str = "",
+    classes: Sequence[str] | None = None,
+    negative: str = "",
+    allow_outside: bool = False,
+) -> Manifest:
+    """Read a folder of class folders, with or without a level train / val / test above them.
+
+    Args:
+        root: the folder; hidden files are passed over.
+        patient_pattern: regular expression with one group, searched in the file's name; the group is the patient.
+            Without it each file counts as a patient of its own, and a warning says so.
+        classes: names of the folders that are classes; None takes every folder, () none (images without labels).
+        negative: the class that means "none of the others"; it gets no label of its own.
+        allow_outside: follow links that lead out of the folder.
+
+    Raises:
+        ManifestError: there are no images, too many folders to be classes, or names that the pattern does not fit.
+        ConfigError: the pattern is not a regular expression with one group.
+
+    Fails when: folders mean something else than classes (studies, series), or a patient's files have unlike names.
+    """
+    root = Path(root)
+    pattern = _pattern(patient_pattern)
+    found = [(path, *_place(path, classes)) for path in sorted(_images(root))]
+    names = {name for _, _, name in found if name}
+    if classes is None and len(names) > _MANY_CLASSES:
+        raise ManifestError(
+            f"{len(names)} folders under {root} hold images: if they are not classes, name in 'classes' those that are, "
+            "or say classes=() for images without labels"
+        )
+    absent = set(classes or ()) - names
+    if absent:
+        raise ManifestError(f"no images of the classes {', '.join(sorted(absent))} under {root}")
+    labels = classes_to_labels(names, negative)
+    haul = Haul(root, labels)
+    unfit = 0
+    for number, (path, split, name) in enumerate(found, 1):
+        match = pattern.search(os.path.basename(path)) if pattern else None
+        patient = match[1] if match else "" if pattern else path
+        unfit += not patient
+        case = Case(path, patient or path, hot([name] if name else [], labels), split=split)
+        haul.add(f"image {number} in order of the alphabet", case)
+    if unfit:
+        raise ManifestError(
+            f"patient_pattern {patient_pattern!r} finds no patient in {unfit} of {len(found)} file names"
+        )
+    haul.warnings += _warnings(len(found), bool(pattern), names, [name for _, _, name in found])
+    return haul.settle(allow_outside)
+
+
+def _warnings(count: int, known: bool, classes: set[str], found: Sequence[str]) -> list[str]:
+    warnings = []
+    if not known:
+        warnings.append(
+            f"no patient_pattern: each of the {count} files counts as a patient of its own, so images of one person "
+            "may stand in two splits"
+        )
+    if classes and "" in found:
+        warnings.append(f"{found.count('')} images lie in no class folder: their labels are unknown")
+    return warnings
+
+
+def _pattern(text: str) -> re.Pattern[str] | None:
+    if not text:
+        return None
+    try:
+        pattern = re.compile(text)
+    except re.error as error:
+        raise ConfigError(f"patient_pattern {text!r} is no regular expression: {error}") from None
+    if pattern.groups != 1:
+        raise ConfigError(f"patient_pattern {text!r} needs exactly one group, it has {pattern.groups}: (\\d+)")
+    return pattern
+
+
+def _images(root: Path) -> Iterator[str]:
+    """Paths of all images below, relative to the root, with forward slashes."""
+    for folder, below, files in os.walk(root):
+        below[:] = sorted(name for name in below if not name.startswith("."))
+        for name in files:
+            path = Path(folder, name)
+            if not name.startswith(".") and (has_image_suffix(name) or _is_bare_dicom(path)):
+                yield path.relative_to(root).as_posix()
+
+
+def _is_bare_dicom(path: Path) -> bool:
+    """DICOM files often have no suffix; four letters after 128 bytes tell them."""
+    if path.suffix and not path.suffix[1:].isdigit():
+        return False
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
+def _place(path: str, classes: Sequence[str] | None) -> tuple[str, str]:
+    """Split and class that the folders above a file name."""
+    above = path.split("/")[:-1]
+    split = SPLIT_WORDS.get(above[0].lower(), "") if above else ""
+    above = above[1:] if split else above
+    if classes is None:
+        return split, above[0] if above else ""
+    return split, next((name for name in above if name in classes), "")
