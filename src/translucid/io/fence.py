@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path, PurePosixPath, PureWindowsPath
+import re
+from pathlib import Path
 
 from translucid.errors import ManifestError
+
+_DRIVE = re.compile("[A-Za-z]:")
+
+
+def tidy(relative: str) -> str:
+    """The same path without empty steps.
+
+    Example:
+        >>> tidy("./images//a.png")
+        'images/a.png'
+    """
+    return "/".join(part for part in relative.split("/") if part not in ("", "."))
 
 
 class Fence:
@@ -34,18 +47,18 @@ class Fence:
 
     def problem(self, relative: str) -> str:
         """Say what is wrong with a path, or nothing where it is fine."""
-        posix, windows = PurePosixPath(relative), PureWindowsPath(relative)
-        if not relative or not posix.parts:
+        parts = relative.replace("\\", "/").split("/")
+        if all(part in ("", ".") for part in parts):
             return "the path is empty"
         if "\0" in relative:
             return "the path holds a NUL"
-        if posix.is_absolute() or windows.drive or windows.root:
+        if not parts[0] or _DRIVE.match(relative):
             return "the path is absolute: write it relative to the folder of the table"
         if self.outside:
             return ""
-        if ".." in posix.parts or ".." in windows.parts:
+        if ".." in parts:
             return "the path leaves the folder: remove the '..' or allow paths outside (allow_outside)"
-        if not self._holds(posix):
+        if not self._follow(tidy(relative)).startswith(os.path.join(self._real, "")):
             return "a link leads out of the folder: copy the files there or allow paths outside (allow_outside)"
         return ""
 
@@ -56,12 +69,10 @@ class Fence:
             raise ManifestError(problem)
         return self.root / relative
 
-    def _holds(self, relative: PurePosixPath) -> bool:
-        folder = str(relative.parent)
-        # a dataset has few folders and many files: each folder is followed once
-        if folder not in self._folders:
-            self._folders[folder] = os.path.realpath(os.path.join(self._real, folder))
-        full = os.path.join(self._folders[folder], relative.name)
-        if os.path.islink(full):
-            full = os.path.realpath(full)
-        return full.startswith(os.path.join(self._real, ""))
+    def _follow(self, relative: str) -> str:
+        """The real path; a data set has few folders and many files, so each folder is followed only once."""
+        folder, _, name = relative.rpartition("/")
+        if folder and folder not in self._folders:
+            self._folders[folder] = self._follow(folder)
+        full = os.path.join(self._folders[folder] if folder else self._real, name)
+        return os.path.realpath(full) if os.path.islink(full) else full

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -19,7 +19,7 @@ from translucid.errors import ConfigError, ManifestError, did_you_mean
 from translucid.io import cells
 from translucid.io.cells import SPLITS, UNCERTAIN, Uncertain
 from translucid.io.columns import ATTRIBUTES, Columns, reserved_name
-from translucid.io.fence import Fence
+from translucid.io.fence import Fence, tidy
 from translucid.io.table import Table, read_table, write_table
 from translucid.types import Case, Finding
 
@@ -238,7 +238,7 @@ def _path(cell: str, fence: Fence) -> str:
     problem = fence.problem(cell)
     if problem:
         raise ManifestError(problem)
-    return str(PurePosixPath(cell))
+    return tidy(cell)
 
 
 # -- writing ------------------------------------------------------------------------------------------------------

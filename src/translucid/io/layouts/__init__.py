@@ -27,6 +27,9 @@ LAYOUTS: Mapping[str, Layout] = {
     "pack": pack,
 }
 
+_LISTS = ("labels", "views", "classes")
+"""Options that take several names; one name alone will do."""
+
 
 def import_layout(layout: str, root: Path, **options: Any) -> Manifest:
     """Read a data set in its own layout; files that are absent are left out and listed in `rejects`.
@@ -56,6 +59,8 @@ def import_layout(layout: str, root: Path, **options: Any) -> Manifest:
     for name in options:
         if name not in known:
             raise ConfigError(f"the layout {layout} has no option {name!r}: {did_you_mean(name, known)}")
+        if name in _LISTS and isinstance(options[name], str):
+            options[name] = (options[name],)
     root = Path(root)
     if not root.exists():
         raise ManifestError(f"there is nothing at {root}: check the path")

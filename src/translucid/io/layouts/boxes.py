@@ -29,7 +29,7 @@ def boxes_by_file(table: Table, file: str, label: str, numbers: Sequence[str]) -
 
 
 def pack_boxes(path: Path) -> Boxes:
-    """Boxes of a table file, finding or structure, x, y, w, h; x_512 … before x_1024 …, as the files have 512 pixels."""
+    """Boxes of a table file, finding or structure, x, y, w, h; x_512 … before x_1024 …, as the files are so small."""
     if not path.is_file():
         return {}
     table = read_table(path)

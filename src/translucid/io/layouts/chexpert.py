@@ -61,6 +61,19 @@ def chexpert(
         ManifestError: a table or a column is absent, or a path has another form.
         ConfigError: an option is unknown.
 
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     file = Path(root, "valid/patient64541/study1/view1_frontal.jpg")
+        ...     file.parent.mkdir(parents=True)
+        ...     file.touch()
+        ...     header = ",".join((*_COLUMNS, *CHEXPERT_LABELS))
+        ...     row = "CheXpert-v1.0-small/valid/patient64541/study1/view1_frontal.jpg,Male,73,Frontal,AP" + ",1.0" * 14
+        ...     _ = Path(root, "valid.csv").write_text(f"{header}\\n{row}\\n")
+        ...     case = chexpert(Path(root)).cases[0]
+        >>> case.split, case.view, case.attributes["age"], case.labels["Edema"]
+        ('test', 'AP', '73', 1.0)
+
     Source: Irvin et al. 2019, CheXpert, arXiv 1901.07031.
 
     Fails when: an unmentioned finding was there all the same; reports do not mention all that can be seen.

@@ -53,6 +53,18 @@ def nih14(root: Path, *, labels: Sequence[str] = NIH_LABELS, allow_outside: bool
         ManifestError: a table or a column is absent, or a finding has an unknown name.
         ConfigError: a label asked for is unknown.
 
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     Path(root, "images").mkdir()
+        ...     Path(root, "images", "00000001_000.png").touch()
+        ...     header = "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Sex,View Position"
+        ...     row = "00000001_000.png,Mass|Edema,0,1,57,M,PA"
+        ...     _ = Path(root, "Data_Entry_2017_v2020.csv").write_text(f"{header}\\n{row}\\n")
+        ...     case = nih14(Path(root), labels=["Mass", "Hernia"]).cases[0]
+        >>> case.labels, case.view
+        ({'Mass': 1.0, 'Hernia': 0.0}, 'PA')
+
     Source: Wang et al. 2017, ChestX-ray8, doi 10.1109/CVPR.2017.369.
 
     Fails when: labels are taken as truth; they were mined from reports and about one in ten is wrong.

@@ -37,6 +37,16 @@ def pack(root: Path, *, column: str = "label", negative: str = "", allow_outside
         ManifestError: there is no such table, or no image of it is there.
         ConfigError: the column is not there.
 
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     for name in ("a.png", "heart.png"):
+        ...         Path(root, name).touch()
+        ...     text = "file,patient_id,label,mask_heart\\na.png,7,cyst,heart.png\\n"
+        ...     _ = Path(root, "manifest.csv").write_text(text)
+        ...     pack(Path(root)).cases[0].masks
+        {'heart': 'heart.png'}
+
     Fails when: patients are not named; each file then counts as a patient of its own, and a warning says so.
     """
     root = Path(root)

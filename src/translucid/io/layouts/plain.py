@@ -35,6 +35,16 @@ def manifest(
 
     Raises:
         ManifestError: there is no such file, it contradicts itself, or no image is there.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     Path(folder, "a.png").touch()
+        ...     _ = Path(folder, "manifest.csv").write_text("file,patient\\na.png,7\\nb.png,8\\n")
+        ...     manifest(Path(folder)).rejects
+        (('manifest.csv row 3', 'the file is not there'),)
+
+    Fails when: an image is there but belongs to another row; only its checksum would tell.
     """
     root = Path(root)
     path = root / "manifest.csv" if root.is_dir() else root
@@ -67,6 +77,16 @@ def folders(
         ManifestError: there are no images, too many folders to be classes, or names that the pattern does not fit.
         ConfigError: the pattern is not a regular expression with one group.
 
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     for name in ("normal/7_1.png", "mass/8_1.png"):
+        ...         Path(root, name).parent.mkdir()
+        ...         Path(root, name).touch()
+        ...     found = folders(Path(root), patient_pattern=r"(\\d+)_")
+        >>> found.labels, found.patients
+        (('mass', 'normal'), ('8', '7'))
+
     Fails when: folders mean something else than classes (studies, series), or a patient's files have unlike names.
     """
     root = Path(root)
@@ -75,8 +95,8 @@ def folders(
     names = {name for _, _, name in found if name}
     if classes is None and len(names) > _MANY_CLASSES:
         raise ManifestError(
-            f"{len(names)} folders under {root} hold images: if they are not classes, name in 'classes' those that are, "
-            "or say classes=() for images without labels"
+            f"{len(names)} folders under {root} hold images: if they are not classes, name in 'classes' those "
+            "that are, or say classes=() for images without labels"
         )
     absent = set(classes or ()) - names
     if absent:

@@ -36,16 +36,17 @@ class Haul:
 
     def settle(self, allow_outside: bool) -> Manifest:
         """Make the manifest, without the cases and masks whose files are absent."""
-        fence = Fence(self.root, allow_outside)
+        fence, here = Fence(self.root, allow_outside), str(self.root)
         rejects, kept = list(self.rejects), []
         for where, case in self.cases:
-            problem = _problem(fence, case.file)
+            problem = _problem(fence, here, case.file)
             if problem:
                 rejects.append((where, problem))
                 continue
-            bad = {name: _problem(fence, path) for name, path in case.masks.items()}
+            bad = {name: _problem(fence, here, path) for name, path in case.masks.items()}
             rejects += [(f"{where}, mask {name}", problem) for name, problem in bad.items() if problem]
-            kept.append(replace(case, masks={name: path for name, path in case.masks.items() if not bad[name]}))
+            masks = {name: path for name, path in case.masks.items() if not bad[name]}
+            kept.append(replace(case, masks=masks) if masks != case.masks else case)
         if not kept:
             raise ManifestError(_nothing(self.root, rejects))
         return Manifest(
@@ -59,11 +60,11 @@ class Haul:
         )
 
 
-def _problem(fence: Fence, path: str) -> str:
+def _problem(fence: Fence, root: str, path: str) -> str:
     problem = fence.problem(path)
     if problem:
         return problem
-    return "" if os.path.exists(fence.root / path) else "the file is not there"
+    return "" if os.path.exists(os.path.join(root, path)) else "the file is not there"
 
 
 def _nothing(root: Path, rejects: Sequence[tuple[str, str]]) -> str:
