@@ -32,7 +32,7 @@ class HeartspotMLP:
         >>> net.eval()(torch.zeros(3, 1, 20)).logits.shape
         torch.Size([3, 1])
 
-    Source: Johnson, Mohan, Gaudio and others, HeartSpot, arXiv:2210.02241 (2022); layers and widths of its published runs.
+    Source: Johnson, Mohan, Gaudio and others, HeartSpot, arXiv:2210.02241 (2022); widths of its published runs.
 
     Fails when: there are far fewer cases than kept pixels; with 6 400 pixels it has 21 million weights, three times
     those of a DenseNet-121.
