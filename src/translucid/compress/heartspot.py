@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from types import MappingProxyType
 from typing import ClassVar
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from translucid.compress.masks import MASKS, All, Intersection, Mask, Union, plane
@@ -92,7 +92,7 @@ class HeartSpot:
         """The published combinations by name."""
         return {prior: cls(prior) for prior in cls.PRESETS}
 
-    @property
+    @cached_property
     def stage(self) -> str:
         """The stage before the mask: "median", "quadtree" or ""."""
         first = self.prior.split("+")[0]
@@ -180,7 +180,7 @@ class HeartSpot:
         """
         if images.ndim != 4:
             raise ShapeError(f"HeartSpot needs images (batch, channel, height, width), got {tuple(images.shape)}")
-        space = (images.shape[2], images.shape[3])
+        space = tuple(images.shape[2:])
         plan = _plan(self, space, images.device)
         if self.stage == "median":
             return plan.take_from_rows(median_sample(images, plan.rows, self.window(space)))
@@ -253,13 +253,26 @@ class _Plan:
 
     def take(self, images: Tensor) -> Tensor:
         """Kept numbers of images on the whole grid; always a copy."""
-        if self.strip is not None:
-            return images[:, :, self.strip].clone(memory_format=torch.contiguous_format).flatten(2)
-        return images.flatten(2).index_select(2, self.index)
+        if self.strip is None:
+            return gather(images.flatten(2), self.index)
+        return images[:, :, self.strip].clone(memory_format=torch.contiguous_format).flatten(2)
 
     def take_from_rows(self, images: Tensor) -> Tensor:
         """Kept numbers of images of which only `rows` were computed."""
-        return images.flatten(2) if self.within is None else images.flatten(2).index_select(2, self.within)
+        return images.flatten(2) if self.within is None else gather(images.flatten(2), self.within)
+
+
+def gather(values: Float[Tensor, "batch channel place"], index: Int64[Tensor, " code"]) -> Codes:
+    """values[:, :, index], on a CPU by way of NumPy, which takes along the last axis several times as fast.
+
+    Example:
+        >>> gather(torch.tensor([[[5.0, 6.0, 7.0]]]), torch.tensor([2, 0]))
+        tensor([[[7., 5.]]])
+    """
+    plain = values.device.type == "cpu" and values.dtype in (torch.float32, torch.float64)
+    if not plain or (values.requires_grad and torch.is_grad_enabled()):
+        return values.index_select(2, index)
+    return torch.from_numpy(values.detach().numpy().take(index.numpy(), axis=2))
 
 
 @lru_cache(maxsize=32)
