@@ -77,11 +77,6 @@ Parts = tuple[np.ndarray, float, float, dict[str, Any]]
 
 
 def _from_grey(ds: Dataset, stored: np.ndarray, header: Header, frame: int | None, little: bool) -> Parts:
-    if header.photometric not in ("MONOCHROME1", "MONOCHROME2"):
-        raise UnreadableImage(
-            "one sample a pixel in a colour space of three; wanted MONOCHROME1, MONOCHROME2 or PALETTE COLOR: "
-            "export the file again"
-        )
     bottom, top = _stored_range(header)
     table = luts.modality_table(ds, signed=header.signed, little=little)
     if table is not None and not header.floating:
@@ -122,10 +117,6 @@ def _stored_range(header: Header) -> tuple[float, float]:
     """The smallest and largest value that bits stored and pixel representation allow; nan for floats."""
     if header.floating:
         return math.nan, math.nan
-    if not 1 <= header.stored <= header.allocated:
-        raise UnreadableImage(
-            f"{header.stored} bits stored of {header.allocated} allocated; wanted 1 to {header.allocated}: export again"
-        )
     if header.signed:
         return -(1 << (header.stored - 1)), (1 << (header.stored - 1)) - 1
     return 0, (1 << header.stored) - 1

@@ -32,6 +32,11 @@ _TAGS = [
 ]
 """All that is ever read of a file: what is not read cannot leak."""
 _LONG = {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"UC", b"UN", b"UR", b"UT", b"SV", b"UV"}
+_SPACES = {
+    1: ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR"),
+    3: ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"),
+}
+"""Colour spaces by samples a pixel that have a way to grey or RGB."""
 _SLACK = 1 << 20
 
 
@@ -112,7 +117,7 @@ def _header(ds: Dataset, syntax: uid.UID) -> Header:
         raise UnreadableImage(f"the DICOM file {kind}; wanted one image: leave reports, plans and indices out")
     floating = held[0] != "PixelData"
     allocated = {"FloatPixelData": 32, "DoubleFloatPixelData": 64}.get(held[0]) or _whole(ds, "BitsAllocated")
-    return Header(
+    header = Header(
         syntax=syntax,
         photometric=str(ds.get("PhotometricInterpretation", "")),
         rows=_whole(ds, "Rows"),
@@ -124,6 +129,23 @@ def _header(ds: Dataset, syntax: uid.UID) -> Header:
         signed=not floating and bool(_whole(ds, "PixelRepresentation")),
         pixels=held[0],
     )
+    _check_header(header)
+    return header
+
+
+def _check_header(header: Header) -> None:
+    """What no decoder could make an image of."""
+    spaces = _SPACES.get(header.samples, ())
+    if header.photometric not in spaces:
+        wanted = ", ".join(spaces) or "1 or 3 samples"
+        raise UnreadableImage(
+            f"{header.samples} samples a pixel in a colour space that does not go with them; wanted {wanted}: "
+            "export it as MONOCHROME2 or RGB"
+        )
+    if not 1 <= header.stored <= header.allocated:
+        raise UnreadableImage(
+            f"{header.stored} bits stored of {header.allocated} allocated; wanted 1 to {header.allocated}: export again"
+        )
 
 
 def _whole(ds: Dataset, keyword: str, default: int | None = None) -> int:
@@ -143,7 +165,7 @@ def decode(ds: Dataset, header: Header, frame: int | None, policy: ReadPolicy) -
     """Samples as stored, ([frames,] rows, columns [, samples]), YBR turned to RGB; and their colour space."""
     if frame is not None and not 0 <= frame < header.frames:
         raise UnreadableImage(f"frame {frame} asked for; wanted 0 to {header.frames - 1}: correct the manifest")
-    policy.check_samples(*(n for n in (1 if frame is not None else header.frames,)), *_plane(header))
+    policy.check_samples(header.frames if frame is None else 1, *_plane(header))
     decoder = decoder_for(header.syntax)
     if header.syntax in NATIVE:
         _check_native(ds, header)

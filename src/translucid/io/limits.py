@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -67,11 +68,12 @@ def read_bytes(path: Path, policy: ReadPolicy) -> bytes:
         what = "not a regular file" if path.exists() else "not there"
         raise UnreadableImage(f"is {what}; wanted an image file: check the path in the manifest")
     with path.open("rb") as f:
-        data = f.read(policy.max_file_bytes + 1)
-    if len(data) > policy.max_file_bytes:
-        raise UnreadableImage(
-            f"more than {policy.max_file_bytes} bytes; wanted fewer: raise max_file_bytes in the ReadPolicy"
-        )
+        size = os.fstat(f.fileno()).st_size
+        if size > policy.max_file_bytes:
+            raise UnreadableImage(
+                f"is {size} bytes long; wanted at most {policy.max_file_bytes}: raise max_file_bytes in the ReadPolicy"
+            )
+        data = f.read(size)
     if not data:
         raise UnreadableImage("is empty; wanted an image: copy the file again")
     return data

@@ -44,8 +44,7 @@ def read_nifti(data: bytes, frame: int | None, policy: ReadPolicy) -> Image:
     Raises:
         UnreadableImage: time series, colour, complex or non-finite voxels, a header beyond the ceilings.
     """
-    volume = _open(data, policy)
-    header = volume.header
+    volume, header = _open(data, policy)
     shape = tuple(int(n) for n in volume.shape)
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
@@ -90,8 +89,11 @@ def _range(header: Any) -> tuple[float, float, str]:
     return math.nan, math.nan, "none declared"
 
 
-def _open(data: bytes, policy: ReadPolicy) -> Any:
-    """Parse with nibabel, once the header's own figures are known to be harmless."""
+def _open(data: bytes, policy: ReadPolicy) -> tuple[Any, Any]:
+    """The volume, opened once the header's own figures are known to be harmless; and that header.
+
+    nibabel empties scl_slope in a volume's header when it reads one, so ours is kept.
+    """
     stream: Any = gzip.GzipFile(fileobj=BytesIO(data)) if data[:2] == _GZIP else BytesIO(data)
     head = stream.read(540)
     kind = nib.Nifti2Image if head[4:8] == b"n+2\0" else nib.Nifti1Image
@@ -112,7 +114,7 @@ def _open(data: bytes, policy: ReadPolicy) -> Any:
     if len(body) < wanted:
         raise UnreadableImage(f"{len(body)} bytes of a volume of {wanted}; wanted all: copy the file again")
     # extensions can hold free text and are not needed: the four bytes that announce them are cleared
-    return kind.from_bytes(body[:size] + bytes(4) + body[size + 4 :])
+    return kind.from_bytes(body[:size] + bytes(4) + body[size + 4 :]), header
 
 
 def _offset(header: Any) -> int:
