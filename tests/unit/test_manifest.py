@@ -169,9 +169,15 @@ risky = st.builds(lambda a, b: (a + b).rstrip(" "), st.sampled_from([*"=+-@'", "
 texts = plain | risky.filter(lambda t: t.startswith(("\t", *"=+-@'")))
 names = texts.filter(lambda t: t == t.strip() and not reserved_name(t))
 parts = names.filter(lambda t: not set(t) & {";", "="})
-paths = plain.filter(
-    lambda t: "\\" not in t and ":" not in t[1:2] and not t.startswith("/") and ".." not in t and set(t) - {"/", "."}
-).map(lambda t: "/".join(p for p in t.split("/") if p not in ("", ".")).strip()).filter(lambda t: t not in ("", "."))
+paths = (
+    plain.filter(
+        lambda t: (
+            "\\" not in t and ":" not in t[1:2] and not t.startswith("/") and ".." not in t and set(t) - {"/", "."}
+        )
+    )
+    .map(lambda t: "/".join(p for p in t.split("/") if p not in ("", ".")).strip())
+    .filter(lambda t: t not in ("", "."))
+)
 numbers = st.floats(-1e6, 1e6, allow_nan=False)
 sizes = st.floats(1e-6, 1e6)
 
@@ -265,6 +271,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
 
 
 def test_no_torch_is_loaded() -> None:
-    code = "import sys, translucid.io.layouts, translucid.io.splits, translucid.io.pseudonym; print('torch' in sys.modules)"
+    names = "sys, translucid.io.layouts, translucid.io.splits, translucid.io.pseudonym"
+    code = f"import {names}; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -86,7 +86,9 @@ def test_options_are_checked(tmp_path: Path) -> None:
 
 def test_a_label_that_is_not_there(tmp_path: Path) -> None:
     path = put(tmp_path, "file,patient,mass,score,labels\na,1,1,7,Edema\n")
-    with pytest.raises(ManifestError, match=r"cases\.csv has no label 'mas': did you mean 'mass'\? \(known: Edema, mass"):
+    with pytest.raises(
+        ManifestError, match=r"cases\.csv has no label 'mas': did you mean 'mass'\? \(known: Edema, mass"
+    ):
         read_manifest(path, labels=["mas"])
     with pytest.raises(ManifestError, match="'score' holds more than 0, 1"):
         read_manifest(path, labels=["score"])

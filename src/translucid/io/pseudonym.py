@@ -57,11 +57,11 @@ def new_key(path: Path) -> bytes:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(handle, "wb") as file:
             file.write(key)
-    except FileExistsError:
-        raise InputError(
-            f"{path} is there already: read it with read_key, or choose another name; a lost key cannot be recovered"
-        ) from None
     except OSError as error:
+        if isinstance(error, FileExistsError) and path.exists():
+            raise InputError(
+                f"{path} is there already: read it with read_key or choose another name; a lost key is lost for good"
+            ) from None
         raise InputError(f"the key file {path} cannot be written: {error.strerror}") from None
     return key
 
