@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from io_phantoms import SECRET, dataset, encapsulated, ramp, write
 from PIL import Image as Pillow
 from pydicom.dataset import Dataset
 from pydicom.pixels import convert_color_space
@@ -25,6 +24,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from io_phantoms import SECRET, dataset, encapsulated, ramp, write
 from translucid.errors import UnreadableImage
 from translucid.io import decoders
 from translucid.io.dicom import stored_values

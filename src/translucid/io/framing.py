@@ -151,7 +151,7 @@ def _with_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
 def _moved(pixels: np.ndarray, plan: Plan) -> np.ndarray:
     """Cut and resize: a triangle filter as wide as a target pixel when shrinking, bilinear when enlarging.
 
-    Both keep a ramp a ramp and never overshoot (Pillow scales the filter's support when it shrinks).
+    Neither overshoots. Pillow widens the filter's support when it shrinks, so fine stripes become grey, not moiré.
     """
     if plan.cut_size == plan.inner_size:
         window = tuple(slice(c, c + n) for c, n in zip(plan.cut, plan.cut_size, strict=True))
