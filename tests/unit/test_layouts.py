@@ -147,6 +147,17 @@ def test_links_out_of_the_folder_are_rejected(tmp_path: Path) -> None:
     assert len(import_layout("folders", tmp_path / "data", allow_outside=True).cases) == 2
 
 
+def test_linked_folders_are_told_and_circles_end(tmp_path: Path) -> None:
+    touch(tmp_path, "far/mass/c.png", "data/normal/a.png")
+    (tmp_path / "data" / "mass").symlink_to(tmp_path / "far" / "mass")
+    (tmp_path / "data" / "normal" / "round").symlink_to(tmp_path / "data")
+    manifest = import_layout("folders", tmp_path / "data")
+    assert [c.file for c in manifest.cases] == ["normal/a.png"]
+    assert [why[:16] for _, why in manifest.rejects] == ["a link leads out"]
+    followed = import_layout("folders", tmp_path / "data", allow_outside=True)
+    assert [c.file for c in followed.cases] == ["mass/c.png", "normal/a.png"]
+
+
 # -- CheXpert -----------------------------------------------------------------------------------------------------
 
 

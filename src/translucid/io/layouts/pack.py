@@ -50,14 +50,7 @@ def pack(root: Path, *, column: str = "label", negative: str = "", allow_outside
     Fails when: patients are not named; each file then counts as a patient of its own, and a warning says so.
     """
     root = Path(root)
-    if not (root / "manifest.csv").is_file():
-        raise ManifestError(f"no pack under {root}: looked for manifest.csv")
-    table = read_table(root / "manifest.csv")
-    absent = {"file", "patient_id"} - set(table.header)
-    if absent:
-        raise ManifestError(f"{table.name} is not a pack's: it has no column {', '.join(sorted(absent))}")
-    if column not in table.header:
-        raise ConfigError(f"{table.name} has no column {column!r}: {did_you_mean(column, table.header)}")
+    table = _table(root, column)
     masks = mask_columns(table)
     labels = classes_to_labels((name for row in table.rows for name in _classes(row[column])), negative)
     used = {*_USED, column, *masks.values()}
@@ -76,6 +69,18 @@ def pack(root: Path, *, column: str = "label", negative: str = "", allow_outside
         else:
             haul.add(where, _case(row, labelled, masks, boxes.get(file, ())))
     return haul.settle(allow_outside)
+
+
+def _table(root: Path, column: str) -> Table:
+    if not (root / "manifest.csv").is_file():
+        raise ManifestError(f"no pack under {root}: looked for manifest.csv")
+    table = read_table(root / "manifest.csv")
+    absent = {"file", "patient_id"} - set(table.header)
+    if absent:
+        raise ManifestError(f"{table.name} is not a pack's: it has no column {', '.join(sorted(absent))}")
+    if column not in table.header:
+        raise ConfigError(f"{table.name} has no column {column!r}: {did_you_mean(column, table.header)}")
+    return table
 
 
 def _classes(cell: str) -> tuple[str, ...]:

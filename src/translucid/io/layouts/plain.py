@@ -92,21 +92,13 @@ def folders(
     root = Path(root)
     pattern = _pattern(patient_pattern)
     found = [(path, *_place(path, classes)) for path in sorted(_images(root))]
-    names = {name for _, _, name in found if name}
-    if classes is None and len(names) > _MANY_CLASSES:
-        raise ManifestError(
-            f"{len(names)} folders under {root} hold images: if they are not classes, name in 'classes' those "
-            "that are, or say classes=() for images without labels"
-        )
-    absent = set(classes or ()) - names
-    if absent:
-        raise ManifestError(f"no images of the classes {', '.join(sorted(absent))} under {root}")
-    labels = classes_to_labels(names, negative)
-    haul = Haul(root, labels)
+    names = [name for _, _, name in found]
+    _check_classes(root, {*names} - {""}, classes)
+    labels = classes_to_labels(filter(None, names), negative)
+    haul = Haul(root, labels, warnings=_warnings(len(found), pattern is not None, names))
     unfit = 0
     for number, (path, split, name) in enumerate(found, 1):
-        match = pattern.search(os.path.basename(path)) if pattern else None
-        patient = match[1] if match else "" if pattern else path
+        patient = _patient(path, pattern)
         unfit += not patient
         case = Case(path, patient or path, hot([name] if name else [], labels), split=split)
         haul.add(f"image {number} in order of the alphabet", case)
@@ -114,19 +106,37 @@ def folders(
         raise ManifestError(
             f"patient_pattern {patient_pattern!r} finds no patient in {unfit} of {len(found)} file names"
         )
-    haul.warnings += _warnings(len(found), bool(pattern), names, [name for _, _, name in found])
     return haul.settle(allow_outside)
 
 
-def _warnings(count: int, known: bool, classes: set[str], found: Sequence[str]) -> list[str]:
+def _check_classes(root: Path, found: set[str], classes: Sequence[str] | None) -> None:
+    if classes is None and len(found) > _MANY_CLASSES:
+        raise ManifestError(
+            f"{len(found)} folders under {root} hold images: if they are not classes, name in 'classes' those "
+            "that are, or say classes=() for images without labels"
+        )
+    absent = set(classes or ()) - found
+    if absent:
+        raise ManifestError(f"no images of the classes {', '.join(sorted(absent))} under {root}")
+
+
+def _patient(path: str, pattern: re.Pattern[str] | None) -> str:
+    """The group of the pattern in the file's name, "" where it does not fit; the whole path without a pattern."""
+    if pattern is None:
+        return path
+    match = pattern.search(path.rpartition("/")[2])
+    return (match[1] or "").strip() if match else ""
+
+
+def _warnings(count: int, known: bool, names: Sequence[str]) -> list[str]:
     warnings = []
     if not known:
         warnings.append(
             f"no patient_pattern: each of the {count} files counts as a patient of its own, so images of one person "
             "may stand in two splits"
         )
-    if classes and "" in found:
-        warnings.append(f"{found.count('')} images lie in no class folder: their labels are unknown")
+    if any(names) and "" in names:
+        warnings.append(f"{names.count('')} images lie in no class folder: their labels are unknown")
     return warnings
 
 
@@ -144,8 +154,12 @@ def _pattern(text: str) -> re.Pattern[str] | None:
 
 def _images(root: Path) -> Iterator[str]:
     """Paths of all images below, relative to the root, with forward slashes."""
-    for folder, below, files in os.walk(root):
-        below[:] = sorted(name for name in below if not name.startswith("."))
+    seen = {os.path.realpath(root)}
+    # links are followed so that what they hide is told among the rejects; `seen` ends a circle
+    for folder, below, files in os.walk(root, followlinks=True):
+        real = {name: os.path.realpath(os.path.join(folder, name)) for name in sorted(below) if name[0] != "."}
+        below[:] = [name for name, place in real.items() if place not in seen]
+        seen.update(real.values())
         for name in files:
             path = Path(folder, name)
             if not name.startswith(".") and (has_image_suffix(name) or _is_bare_dicom(path)):
