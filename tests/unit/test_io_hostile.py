@@ -154,6 +154,14 @@ def test_box_of_no_length_does_not_turn_in_circles(tmp_path: Path) -> None:
     assert "no code stream" in rejected(tmp_path / "a.dcm", dicom_bytes(ds))
 
 
+def test_runs_longer_than_the_image(tmp_path: Path) -> None:
+    """The Rust decoder panics on these, with an exception that is no `Exception`."""
+    runs = b"\x81\x05"  # 128 times the byte 5, for 100 pixels
+    stream = struct.pack("<16L", 2, 64, 66, *[0] * 13) + runs * 2
+    ds = encapsulated(dataset(np.zeros((10, 10), np.uint16)), RLELossless, stream)
+    assert "RLE Lossless data cannot be decoded" in rejected(tmp_path / "a.dcm", dicom_bytes(ds))
+
+
 def test_nested_sequences(tmp_path: Path) -> None:
     depth = 3000
     opening = struct.pack("<HHL", 0x5200, 0x9229, 0xFFFFFFFF) + struct.pack("<HHL", 0xFFFE, 0xE000, 0xFFFFFFFF)

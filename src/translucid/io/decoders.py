@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from pydicom import uid
+from pydicom.pixels.decoders import pylibjpeg
 from pydicom.pixels.decoders.base import Decoder, DecodeRunner
 
 from translucid.errors import UnreadableImage
@@ -33,7 +34,7 @@ NATIVE = (uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVR
 _PLUGINS = {
     "pillow": ("pydicom.pixels.decoders.pillow", "_decode_frame"),
     "openjpeg": ("pydicom.pixels.decoders.pylibjpeg", "_decode_frame"),
-    "rle": ("pydicom.pixels.decoders.pylibjpeg", "_decode_frame"),
+    "rle": ("translucid.io.decoders", "decode_rle"),
     "pyjpegls": ("pydicom.pixels.decoders.pyjpegls", "_decode_frame"),
     "imagecodecs": ("translucid.io.decoders", "decode_frame"),
 }
@@ -47,16 +48,15 @@ _ORDER: dict[uid.UID, tuple[str, ...]] = {
     uid.RLELossless: ("rle",),
 }
 
-DECODER_DEPENDENCIES = dict.fromkeys(JPEG, ("imagecodecs>=2024.9.22",))
+DECODER_DEPENDENCIES = {**dict.fromkeys(JPEG, ("imagecodecs>=2024.9.22",)), uid.RLELossless: ("pylibjpeg-rle>=2.0",)}
 """Asked for by pydicom of a module that offers a decoder."""
 
 
 def is_available(syntax: str) -> bool:
-    """Whether imagecodecs is here to decode this syntax; asked by pydicom."""
-    try:
-        return syntax in JPEG and importlib.util.find_spec("imagecodecs") is not None
-    except ValueError:  # a module that was taken out of sys.modules on purpose
-        return False
+    """Whether the library behind `decode_frame` or `decode_rle` is here; asked by pydicom."""
+    if syntax == uid.RLELossless:
+        return pylibjpeg.is_available(syntax)
+    return syntax in JPEG and importlib.util.find_spec("imagecodecs") is not None
 
 
 def decode_frame(src: bytes, runner: DecodeRunner) -> bytes:
@@ -73,6 +73,16 @@ def decode_frame(src: bytes, runner: DecodeRunner) -> bytes:
     runner.set_option("bits_allocated", 8 * array.dtype.itemsize)
     runner.set_option("planar_configuration", 0)
     return np.ascontiguousarray(array).tobytes()
+
+
+def decode_rle(src: bytes, runner: DecodeRunner) -> bytes | bytearray:
+    """Decode one RLE frame with pylibjpeg-rle; its Rust code answers some damage with more than an `Exception`."""
+    try:
+        return pylibjpeg._decode_frame(src, runner)
+    except BaseException as e:
+        if type(e).__name__ != "PanicException":
+            raise
+        raise RuntimeError("the RLE decoder gave up") from None
 
 
 @functools.cache
