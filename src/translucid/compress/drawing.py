@@ -95,7 +95,7 @@ def fill(polygon: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     x2, y2 = np.roll(x, -1), np.roll(y, -1)
     centre = np.arange(height)[:, None] + 0.5
     crosses = (y <= centre) != (y2 <= centre)
-    at = x + (centre - y) / np.where(y2 == y, 1, y2 - y) * (x2 - x)
+    at = x + (centre - y) / np.where(crosses, y2 - y, np.inf) * (x2 - x)
     column = np.clip(np.ceil(at - 0.5), 0, width).astype(np.int64)
     turns = np.zeros((height, width + 1), dtype=np.int64)
     row = np.broadcast_to(np.arange(height)[:, None], crosses.shape)

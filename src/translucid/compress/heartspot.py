@@ -81,8 +81,9 @@ class HeartSpot:
     )
 
     def __post_init__(self) -> None:
-        if self.size is not None or self.stride is not None:
-            Window(self.size or 1, self.stride or 1)
+        Window(1 if self.size is None else self.size, 1 if self.stride is None else self.stride)
+        if not self.threshold >= 0:
+            raise ConfigError(f"a quadtree needs a threshold of 0 or more, got {self.threshold}")
         if not 1 <= self.depth <= 12:
             raise ConfigError(f"a quadtree needs a depth of 1 to 12, got {self.depth}")
         self.pixels()
@@ -118,7 +119,7 @@ class HeartSpot:
             raise ConfigError(f"prior {self.prior!r}: {word} must come first, once, e.g. '{word}+hline'")
         if word not in MASKS:
             known = [*MASKS, *ALIASES, *STAGES]
-            raise ConfigError(f"prior {self.prior!r}: unknown word {word!r}: {did_you_mean(word, known)}")
+            raise ConfigError(f"prior {self.prior!r}: unknown word {word!r}: {did_you_mean(word.lower(), known)}")
         kind = MASKS[word]
         own = {f.name for f in fields(kind)}  # type: ignore[arg-type]
         return kind(**{f.name: getattr(self, f.name) for f in fields(self) if f.name in own})
@@ -128,7 +129,8 @@ class HeartSpot:
     def window(self, space: Space) -> Window:
         """The median's window for an image of this size."""
         published = published_window(space)
-        return Window(self.size or published.size, self.stride or published.stride)
+        size = published.size if self.size is None else self.size
+        return Window(size, published.stride if self.stride is None else self.stride)
 
     def grid(self, space: Space) -> tuple[int, int]:
         """Size of the image after the stage, on which the mask lies."""
