@@ -4,5 +4,20 @@ from __future__ import annotations
 
 from translucid.phantom.cohort import LABELS, ChestCohort, ChestPlan
 from translucid.phantom.project import Radiographs, cardiothoracic_ratio, radiographs
+from translucid.phantom.voxels import ORGAN_OF, ChestVolumes, volumes
+from translucid.phantom.write import COHORTS, split_of, write_cohort
 
-__all__ = ["LABELS", "ChestCohort", "ChestPlan", "Radiographs", "cardiothoracic_ratio", "radiographs"]
+__all__ = [
+    "COHORTS",
+    "LABELS",
+    "ChestCohort",
+    "ChestPlan",
+    "ChestVolumes",
+    "ORGAN_OF",
+    "Radiographs",
+    "cardiothoracic_ratio",
+    "radiographs",
+    "split_of",
+    "volumes",
+    "write_cohort",
+]

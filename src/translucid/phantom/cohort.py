@@ -190,7 +190,7 @@ def ratio_of(excess: Array, margin: float) -> Array:
     """Cardiothoracic ratio that follows a liability and never lies within `margin` of 0.5.
 
     >>> ratio_of(np.array([-1.0, 0.0, 1.0]), 0.01).round(3).tolist()
-    [0.45, 0.49, 0.56]
+    [0.449, 0.49, 0.561]
     """
     low = 0.5 - margin - 0.12 * np.tanh(-np.minimum(excess, 0) / 2.8)
     high = 0.5 + margin + 0.15 * np.tanh(np.maximum(excess, 0) / 2.8)

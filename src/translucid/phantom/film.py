@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from translucid.phantom import letters
 from translucid.phantom.cohort import ChestPlan
 from translucid.phantom.shapes import Array
 
@@ -59,7 +60,8 @@ def develop(plan: ChestPlan, rows: Array, thick: Array, masks: dict[str, Array],
     light = light + _noise(plan, rows, light, p["grain"], step)
     dark = -np.log(np.maximum(light, 2e-3))
     dark = dark + 0.55 * (dark - coarse_blur(dark, 14 / step))
-    return letter(plan, rows, _tone(dark, masks, p["exposure"], p["gamma"]), size)
+    image = np.clip(_tone(dark, masks, p["exposure"], p["gamma"]), 0, 1).astype(np.float32)
+    return letters.label_films(image, plan.patient[rows], plan.cohort.text, plan.marked[rows])
 
 
 def _noise(plan: ChestPlan, rows: Array, light: Array, grain: Array, step: float) -> Array:
@@ -79,8 +81,3 @@ def _tone(dark: Array, masks: dict[str, Array], exposure: Array, gamma: Array) -
     heart = _level(dark, masks["heart"])
     at = (dark - lung) / np.maximum(heart - lung, 0.3)
     return 1 / (1 + np.exp(-(-0.95 + 2.55 * gamma * at + exposure)))
-
-
-def letter(plan: ChestPlan, rows: Array, images: Array, size: int) -> Array:
-    """Side markers, numbers, confounding marks."""
-    return np.clip(images, 0, 1).astype(np.float32)

@@ -68,6 +68,14 @@ def build(plan: ChestPlan, rows: Array, standing: bool = True) -> Scene:
     return Scene(p, np.concatenate([beads, nodule], axis=1), nodule)
 
 
+def finding_intervals(rays: Rays) -> dict[str, Interval]:
+    """Depths of fluid and consolidation within the pleural cavities, before what hides them is taken off."""
+    out = {"pneumonia": shapes.meet(rays.lungs, rays.opacity)}
+    if len(rays.holes) > 3:
+        out["effusion"] = shapes.meet(rays.lungs, rays.holes[3])
+    return out
+
+
 def _ball(p: Parameters) -> Array:
     at = np.stack([p["nodule_x"], p["nodule_y"], p["nodule_z"]], axis=1)[:, None]
     r = p["nodule_r"][:, None]
