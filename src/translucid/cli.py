@@ -19,7 +19,9 @@ ANY = click.Path(path_type=Path)
 class Commands(click.Group):
     """A group that names the nearest command or option, and prints our errors without a traceback."""
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the subcommand or say which ones there are."""
         if args and args[0] not in self.commands and not args[0].startswith("-"):
             ctx.fail(f"no command {args[0]!r}: {did_you_mean(args[0], self.commands)}")
@@ -107,14 +109,16 @@ def import_(layout: str, root: Path, out: Path | None, changes: tuple[str, ...])
 @click.option("--key", type=FILE, help="File with the key of the pseudonyms (mode 0600).")
 @click.option("--workers", type=int, help="Processes; 0 means all cores.")
 @settings
-def compress(manifest: Path, out: Path, recipe: Path | None, key: Path | None, workers: int | None, changes: Any) -> None:
+def compress(
+    manifest: Path, out: Path, recipe: Path | None, key: Path | None, workers: int | None, changes: Any
+) -> None:
     """Compress every image of MANIFEST into OUT/codes, e.g. --set compress.kind=deepfixcx --set compress.levels=2."""
     from translucid.pipeline import compress_manifest
 
     click.echo(compress_manifest(manifest, out, recipe, changes, key=key, workers=workers))
 
 
-def _verb(name: str, help_text: str) -> None:
+def _verb(name: str, twin: str, help_text: str) -> None:
     """Register a verb that takes a run folder and nothing else."""
 
     @click.argument("run", type=FOLDER)
@@ -122,12 +126,12 @@ def _verb(name: str, help_text: str) -> None:
     def command(run: Path, changes: tuple[str, ...]) -> None:
         import translucid.pipeline
 
-        click.echo(getattr(translucid.pipeline, name)(run, changes))
+        click.echo(getattr(translucid.pipeline, twin)(run, changes, click.echo))
 
     main.command(name, help=help_text)(command)
 
 
-_verb("train", "Train the variants of RUN on its codes; goes on where it was stopped.")
-_verb("explain", "Explain shown cases of RUN with every method that fits.")
-_verb("evaluate", "Compute the numbers of RUN, each with its interval.")
-_verb("report", "Write RUN/report.html, one self-contained page.")
+_verb("train", "train_run", "Train the variants of RUN on its codes; goes on where it was stopped.")
+_verb("explain", "explain_run", "Explain shown cases of RUN with every method that fits.")
+_verb("evaluate", "evaluate_run", "Compute the numbers of RUN, each with its interval.")
+_verb("report", "report_run", "Write RUN/report.html, one self-contained page.")

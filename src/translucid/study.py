@@ -60,9 +60,14 @@ class Variant:
 
 @dataclass(frozen=True)
 class ExplainSettings:
-    """Which cases and methods the explanations show: `cases` per label, of the split `split`."""
+    """Which cases and methods the explanations show: `cases` per label, of the split `split`.
+
+    `methods` are for CNNs; `steps` are the points over which gradient × code is integrated for models on codes (0: the
+    gradient at the codes only, and contributions need not add up).
+    """
 
     cases: int = 4
+    steps: int = 16
     split: str = "test"
     methods: tuple[str, ...] = ("gradcam", "hirescam")
 

@@ -1,0 +1,195 @@
+"""The verbs, each run folder → run folder; a command is the twin of one function here and prints what it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from translucid.config import build, override, read_toml
+from translucid.errors import ConfigError, did_you_mean
+from translucid.jobs import Progress
+from translucid.pipeline.compress_step import compress
+from translucid.pipeline.evaluate_step import evaluate
+from translucid.pipeline.explain_step import explain
+from translucid.pipeline.folder import RunFolder
+from translucid.pipeline.table import result_table
+from translucid.pipeline.train_step import train
+from translucid.study import Study, read_study
+
+__all__ = [
+    "RunFolder",
+    "compress",
+    "compress_manifest",
+    "evaluate",
+    "evaluate_run",
+    "explain",
+    "explain_run",
+    "import_dataset",
+    "phantom",
+    "recipe_path",
+    "report_run",
+    "result_table",
+    "study",
+    "train",
+    "train_run",
+]
+
+Echo = Callable[[str], None]
+
+
+def quiet(line: str) -> None:
+    """Say nothing."""
+
+
+def study(recipe: Path, run: Path, changes: Sequence[str] = (), echo: Echo = quiet) -> str:
+    """Run a whole recipe: compress, train, explain, evaluate, report. Finished steps with the same settings are kept.
+
+    Args:
+        recipe: a TOML file.
+        run: the run folder, made if absent.
+        changes: `key=value` in place of single keys of the recipe.
+        echo: told what is being done.
+
+    Returns:
+        The result table and the path of the report.
+
+    Raises:
+        TranslucidError: one of its kinds, with what came, what was wanted and what to do.
+
+    Fails when: two studies run in the same folder at once.
+    """
+    settings = read_study(recipe, tuple(changes))
+    echo(f"compress: {len(settings.stores)} stores for {len(settings.rows)} variants")
+    folder = compress(settings, run, _progress("compress"), for_training=True)
+    train(settings, run, echo)
+    explain(settings, run, echo)
+    evaluate(settings, run)
+    return f"{result_table(folder)}\n\n{report_run(run)}"
+
+
+def recipe_path(name: str) -> Path:
+    """The recipe of that path, or the one of that name that comes with the package."""
+    given = Path(name)
+    if given.suffix == ".toml" or given.exists():
+        return given
+    here = Path(__file__).resolve()
+    homes = [here.parents[1] / "recipes", here.parents[3] / "recipes"]
+    known = {file.stem: file for home in homes if home.is_dir() for file in sorted(home.glob("*.toml"))}
+    if name not in known:
+        raise ConfigError(f"no recipe {name!r}: {did_you_mean(name, known)}")
+    return known[name]
+
+
+def phantom(folder: Path, changes: Sequence[str] = (), file_format: Literal["png", "dicom"] = "png") -> str:
+    """Draw a cohort of synthetic patients with a manifest; `changes` set the fields of `ChestCohort`."""
+    from translucid.phantom import ChestCohort, write_cohort
+
+    cohort = build(ChestCohort, override({}, changes), "phantom")
+    write_cohort(cohort, folder, format=file_format)
+    lines = (folder / "manifest.csv").read_text("utf-8").count("\n") - 1
+    return f"{lines} images of {cohort.patients} synthetic patients: {folder / 'manifest.csv'}"
+
+
+def import_dataset(layout: str, root: Path, out: Path | None = None, changes: Sequence[str] = ()) -> str:
+    """Read a dataset's own layout and write a manifest beside its files (or to `out`)."""
+    from translucid.io.layouts import import_layout
+    from translucid.io.manifest import write_manifest
+
+    manifest = import_layout(layout, root, **override({}, changes))
+    target = out or (root if root.is_dir() else root.parent) / "translucid.csv"
+    write_manifest(manifest, target)
+    lines = [f"{len(manifest.cases)} images of {len(manifest.patients)} patients: {target}"]
+    lines += [f"  {warning}" for warning in manifest.warnings]
+    if manifest.rejects:
+        where, why = manifest.rejects[0]
+        lines.append(f"  {len(manifest.rejects)} left out; the first: {where}: {why}")
+    return "\n".join(lines)
+
+
+def compress_manifest(
+    manifest: Path,
+    out: Path,
+    recipe: Path | None = None,
+    changes: Sequence[str] = (),
+    *,
+    key: Path | None = None,
+    workers: int | None = None,
+) -> str:
+    """Compress every image of a manifest (or of a folder with manifest.csv) with one compressor or a recipe's."""
+    settings = build(Study, override(read_toml(recipe) if recipe else {}, changes))
+    data = replace(settings.data, layout="manifest", root=manifest, key=key or settings.data.key)
+    settings = replace(settings, data=data, workers=settings.workers if workers is None else workers)
+    folder = compress(settings, out, _progress("compress"))
+    done = folder.record()["steps"]["compress"]
+    lines = [f"{done['cases']} images compressed, {done['rejects']} rejected ({out / 'rejects.csv'})"]
+    for name, weight in done["stores"].items():
+        share, size = weight["share_of_values"], weight["bytes_per_image"]
+        lines.append(f"  {name}: {share:.2%} of the values, {size:,.0f} bytes an image")
+    return "\n".join(lines)
+
+
+def train_run(run: Path, changes: Sequence[str] = (), echo: Echo = quiet) -> str:
+    """Train the variants of a run folder."""
+    folder, settings = _settings(run, changes)
+    train(settings, run, echo)
+    return f"{len(settings.rows)} variants trained: {folder.path / 'models'}"
+
+
+def explain_run(run: Path, changes: Sequence[str] = (), echo: Echo = quiet) -> str:
+    """Explain shown cases of a run folder."""
+    folder, settings = _settings(run, changes)
+    explain(settings, run, echo)
+    return f"explanations written: {folder.path / 'maps'}"
+
+
+def evaluate_run(run: Path, changes: Sequence[str] = (), echo: Echo = quiet) -> str:
+    """Compute the numbers of a run folder."""
+    folder, settings = _settings(run, changes)
+    evaluate(settings, run)
+    return result_table(folder)
+
+
+def report_run(run: Path, changes: Sequence[str] = (), echo: Echo = quiet) -> str:
+    """Write the report of a run folder."""
+    from translucid.report import write_report
+
+    if changes:
+        folder, settings = _settings(run, changes)
+        folder.begin(settings)
+    return f"report: {write_report(run)}"
+
+
+def _settings(run: Path, changes: Sequence[str]) -> tuple[RunFolder, Study]:
+    """The recipe of a run folder, changed; what decides the codes cannot be changed here."""
+    folder = RunFolder(run)
+    settings = folder.study(tuple(changes))
+    fixed = {"data", "framing", "compress"}
+    for change in changes:
+        if change.partition(".")[0] in fixed:
+            raise ConfigError(f"--set {change}: the codes are made already; run `translucid compress` or `study` anew")
+    folder.begin(settings)
+    return folder, settings
+
+
+def _progress(title: str) -> Progress:
+    """A bar on a terminal; nothing elsewhere."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        return lambda done, total: None
+    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    bar = Progress(*columns, console=console, transient=True)
+    task = bar.add_task(title, total=None)
+
+    def show(done: int, total: int) -> None:
+        if not bar.live.is_started:
+            bar.start()
+        bar.update(task, completed=done, total=total)
+        if done >= total:
+            bar.stop()
+
+    return show

@@ -1,0 +1,190 @@
+"""The verb `explain`: what a compressor lets through and what the logits rest on, for the same few cases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.numpy import save_file
+from torch import Tensor
+
+from translucid import maps
+from translucid.compress import DeepFixCX
+from translucid.config import fingerprint, whole_file, write_json
+from translucid.errors import lookup
+from translucid.explain import EXPLAINERS, average, code_gradients, edge_bias, explain_codes, spatial_bias
+from translucid.io.index import label_matrix
+from translucid.models import load_model
+from translucid.pipeline.folder import RunFolder
+from translucid.pipeline.train_step import read_predictions
+from translucid.pipeline.variants import Work, works
+from translucid.study import Study
+from translucid.tensors import Explanation, SplitModel
+
+Arrays = dict[str, np.ndarray]
+CHUNK = 16
+
+
+def explain(study: Study, run: Path, echo: Callable[[str], None] = lambda line: None) -> None:
+    """Write `maps/<variant>/` for the shown cases, from the compressed data alone.
+
+    CNNs get the asked CAM methods; models on codes get gradient × code, integrated from empty codes so that
+    contributions add up, and carried back to the image; DeepFixCX also its spatial and edge bias.
+
+    Raises:
+        InputError: a variant has not been trained.
+
+    Fails when: a shown case is taken for the typical one; the cases are picked by how right or wrong the baseline was.
+    """
+    folder = RunFolder(run)
+    folder.need_codes()
+    everyone = works(folder, study)
+    shown = choose_cases(next(w for w in everyone if w.name == (study.baseline or everyone[0].name)))
+    for number, work in enumerate(everyone, 1):
+        trained = folder.need("train", work.name)
+        wanted = fingerprint([trained, study.explain, [int(i) for i in shown]])
+        if folder.done("explain", work.name) == wanted and (folder.maps(work.name) / "maps.json").is_file():
+            continue
+        echo(f"explain {number}/{len(everyone)}: {work.name}")
+        with folder.timed("explain", work.name):
+            _explain_one(work, shown)
+        folder.note("fingerprints", "explain", work.name, value=wanted)
+    if study.report.images == "plain":
+        _write_plain(folder, everyone[0], shown)
+
+
+def choose_cases(work: Work) -> np.ndarray:
+    """Rows of the most telling cases: for each label the surest hit, miss, false alarm and correct rejection."""
+    settings = work.study.explain
+    rows, logits = work.rows(settings.split), read_predictions(work)
+    y = label_matrix(work.index, work.labels)
+    chosen: list[int] = []
+    for k in range(len(work.labels)):
+        score, truth = logits[rows, k], y[rows, k]
+        order = [rows[np.flatnonzero(truth == t)][np.argsort(s * score[truth == t])] for t, s in _QUARTERS]
+        ranked = [int(i) for rank in range(settings.cases) for group in order for i in group[rank : rank + 1]]
+        chosen += [i for i in ranked if i not in chosen][: settings.cases]
+    return np.array(chosen, dtype=np.int64)
+
+
+_QUARTERS = ((1, -1), (1, 1), (0, -1), (0, 1))
+"""(truth, sign of the sorting): sure hits, misses, false alarms, sure rejections."""
+
+
+def _explain_one(work: Work, shown: np.ndarray) -> None:
+    model, _ = load_model(work.folder.model(work.name))
+    model.requires_grad_(False)
+    codes = torch.from_numpy(work.store.read(shown))
+    batch = next(iter(work.loader(shown).with_(batch=len(shown))))
+    arrays: Arrays = {"kept": _array(work.compressor.lift(codes, work.space))}
+    if work.eats != "codes":
+        arrays["fed"] = _array(batch.x)
+    found = _by_codes(work, model, codes) if work.eats == "codes" else _by_cam(work, model, batch.x)
+    methods: dict[str, Any] = {}
+    for name, explanation in found.items():
+        seen = work.space if work.eats == "codes" else tuple(batch.x.shape[2:])
+        placed = maps.resize(explanation.maps, seen, explanation.placement)
+        arrays[f"raw/{name}"] = _array(explanation.maps)
+        arrays[f"placed/{name}"] = _array(maps.resize(placed, work.space))
+        methods[name] = _told(explanation)
+    names = _biases(work, model, shown, arrays)
+    _write(work, shown, arrays, methods, names)
+
+
+def _by_cam(work: Work, model: torch.nn.Module, x: Tensor) -> dict[str, Explanation]:
+    labels = list(range(len(work.labels)))
+    if not isinstance(model, SplitModel):
+        return {}
+    found = {}
+    for name in work.study.explain.methods:
+        found[name] = lookup(EXPLAINERS, name, "explain.methods")()(model, x, labels)
+    return found
+
+
+def _by_codes(work: Work, model: torch.nn.Module, codes: Tensor) -> dict[str, Explanation]:
+    labels, steps = list(range(len(work.labels))), work.study.explain.steps
+    parts = [
+        explain_codes(model, some, labels, work.compressor, work.space, steps=steps) for some in codes.split(CHUNK)
+    ]
+    return {"gradient_times_code": _joined(parts)}
+
+
+def _joined(parts: list[Explanation]) -> Explanation:
+    first = parts[0]
+    cat = {name: torch.cat([getattr(p, name) for p in parts]) for name in ("maps", "residual", "bias")}
+    exact = all(p.exact for p in parts)
+    return Explanation(
+        cat["maps"], first.labels, first.method, exact, cat["residual"], cat["bias"], first.placement, first.remarks
+    )
+
+
+def _biases(work: Work, model: torch.nn.Module, shown: np.ndarray, arrays: Arrays) -> list[str]:
+    """DeepFixCX: where (cell) and at which scale and orientation (band) the evidence lies; per case and on average."""
+    compressor = work.compressor
+    if work.eats != "codes" or not isinstance(compressor, DeepFixCX):
+        return []
+    rows = work.rows(work.study.explain.split)
+    everyone = np.unique(np.concatenate([rows, shown]))
+    labels, steps = list(range(len(work.labels))), work.study.explain.steps
+    cells, edges = [], []
+    for some in np.array_split(everyone, max(1, len(everyone) // (4 * CHUNK))):
+        codes = torch.from_numpy(work.store.read(some))
+        contributions = code_gradients(model, codes, labels, steps=steps).contributions
+        cells.append(spatial_bias(contributions, compressor.split))
+        edges.append(edge_bias(contributions, compressor.split))
+    place = {int(row): i for i, row in enumerate(everyone)}
+    here = torch.tensor([place[int(i)] for i in shown])
+    there = torch.tensor([place[int(i)] for i in rows])
+    positive = torch.from_numpy(label_matrix(work.index, work.labels)[rows] == 1)
+    patients = [work.index[i].patient for i in rows]
+    for name, parts in (("spatial_bias", cells), ("edge_bias", edges)):
+        values = torch.cat(parts)
+        arrays[f"case_{name}"] = _array(values[here])
+        arrays[name] = _array(average(values[there], positive, patients).mean)
+    return list(compressor.band_names(len(work.space)))
+
+
+def _told(explanation: Explanation) -> dict[str, Any]:
+    return {
+        "exact": explanation.exact,
+        "remarks": explanation.remarks,
+        "residual": _array(explanation.residual),
+        "bias": _array(explanation.bias),
+        "grid": list(explanation.maps.shape[2:]),
+        "largest": float(explanation.maps.abs().max()),
+    }
+
+
+def _write(work: Work, shown: np.ndarray, arrays: Arrays, methods: dict[str, Any], bands: list[str]) -> None:
+    target = work.folder.maps(work.name)
+    y = label_matrix(work.index, work.labels)
+    with whole_file(target / "maps.safetensors") as temporary:
+        save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, temporary)
+    told = {
+        "cases": [work.index[i].case for i in shown],
+        "labels": work.labels,
+        "truth": y[shown],
+        "logits": read_predictions(work)[shown],
+        "methods": methods,
+        "bands": bands,
+        "space": work.space,
+        "remarks": [],
+    }
+    write_json(target / "maps.json", told)
+
+
+def _write_plain(folder: RunFolder, work: Work, shown: np.ndarray) -> None:
+    """The framed images of the shown cases, only where the recipe says that the report may show them."""
+    from translucid.io.codes import CodeStore
+
+    pixels = CodeStore.open(folder.codes("plain")).read(shown)
+    with whole_file(folder.maps("plain") / "maps.safetensors") as temporary:
+        save_file({"plain": pixels.reshape(len(shown), -1, *work.space)}, temporary)
+
+
+def _array(values: Tensor) -> np.ndarray:
+    """Detached float32 numpy."""
+    return values.detach().float().cpu().numpy()
