@@ -235,6 +235,24 @@ def test_numbers_stay_numbers(tmp_path: Path) -> None:
     assert (tmp_path / "m.csv").read_text().splitlines()[1] == "a.png,-7,,+50,'-x,1"
 
 
+@pytest.mark.parametrize("text", ["a\rb", "a\nb", "\r=x", 'say "so", twice', "a,b", "'", "''"])
+def test_line_ends_and_quotes_come_back(tmp_path: Path, text: str) -> None:
+    case = Case("a.png", "p", attributes={"device": text})
+    write_manifest(Manifest(tmp_path, (case,), ()), tmp_path / "m.csv")
+    assert read_manifest(tmp_path / "m.csv").cases == (case,)
+
+
+def test_links_that_were_allowed_stay_allowed(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "far.png").touch()
+    (tmp_path / "data" / "a.png").symlink_to(tmp_path / "far.png")
+    manifest = Manifest(tmp_path / "data", (Case("a.png", "p"),), (), outside=True)
+    moved = relocate(manifest, tmp_path)
+    assert moved.path(moved.cases[0]) == tmp_path / "data" / "a.png"
+    with pytest.raises(ManifestError, match="a link leads out"):
+        replace(manifest, outside=False).path(manifest.cases[0])
+
+
 def test_writing_elsewhere_keeps_the_files_in_reach(tmp_path: Path) -> None:
     data, run = tmp_path / "data", tmp_path / "runs" / "one"
     (data / "images").mkdir(parents=True)

@@ -93,14 +93,13 @@ def _groups(manifest: Manifest, label: str | None) -> dict[str, int]:
 
 def _round(wanted: Sequence[float], total: int) -> list[int]:
     """Whole numbers near those wanted that sum to `total`, by largest remainder."""
-    # 0.7 × 10 is a hair off 7 in floating point; without rounding, the floor would be 6
-    exact = [max(0.0, round(w, 9)) for w in wanted]
+    # what was carried over can exceed a small share; nobody is taken away for it
+    exact = [max(0.0, w) for w in wanted]
     counts = [math.floor(w) for w in exact]
     by_remainder = sorted(range(len(exact)), key=lambda i: counts[i] - exact[i])
-    while sum(counts) > total:
-        counts[counts.index(max(counts))] -= 1
-    for i in range(total - sum(counts)):
-        counts[by_remainder[i % len(by_remainder)]] += 1
+    for i in by_remainder[: total - sum(counts)]:
+        counts[i] += 1
+    assert sum(counts) == total
     return counts
 
 

@@ -43,8 +43,7 @@ def guard(text: str) -> str:
 
     Fails when: the file is opened by a program that takes other characters for a formula.
     """
-    bare = text.lstrip(_MARK)
-    risky = bare.startswith(FORMULA) and not (bare == text and _NUMBER.fullmatch(text))
+    risky = text.lstrip(_MARK).startswith(FORMULA) and not _NUMBER.fullmatch(text)
     return _MARK + text if risky else text
 
 
