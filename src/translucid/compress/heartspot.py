@@ -53,7 +53,8 @@ class HeartSpot:
         >>> spot.encode(torch.rand(2, 1, 320, 320)).shape
         torch.Size([2, 1, 3200])
 
-    Source: Gaudio et al., HeartSpot: privatized and explainable data compression for cardiomegaly detection, 2022.
+    Source: Johnson et al., HeartSpot: privatized and explainable data compression for cardiomegaly detection, 2022,
+    arXiv:2210.02241.
 
     Fails when: what decides the label lies between the kept pixels, or the image is not a centred upright frontal
     chest. Kept pixels are stored as they are: without a formal privacy guarantee, and the mask is public.

@@ -84,7 +84,7 @@ class HLine:
         >>> HLine().rows((320, 320))[:3], len(HLine().rows((320, 320)))
         ((100, 110, 120), 20)
 
-    Source: Gaudio et al., HeartSpot, 2022 (rows as in the authors' experiments).
+    Source: Johnson et al., HeartSpot, 2022, arXiv:2210.02241 (rows as in the authors' experiments).
 
     Fails when: the image is not upright or its field of view is much wider than the chest; rows then cross
     something else than the heart. Below a height of 32 pixels rows fall together and the share rises.
@@ -140,7 +140,7 @@ class RLine:
         >>> 0.25 < RLine(seed=1).mask((320, 320)).float().mean() < 0.28
         tensor(True)
 
-    Source: Gaudio et al., HeartSpot, 2022 (idea and distribution); the drawing is ours.
+    Source: Johnson et al., HeartSpot, 2022, arXiv:2210.02241 (idea and distribution); the drawing is ours.
 
     Fails when: a finding is smaller than the gaps between lines; it may then be missed altogether, in every image.
     """
@@ -208,7 +208,7 @@ class HeartRegion:
         >>> round(HeartRegion().mask((320, 320)).float().mean().item(), 2)
         0.47
 
-    Source: Gaudio et al., HeartSpot, 2022 (idea and extent); the curve is ours.
+    Source: Johnson et al., HeartSpot, 2022, arXiv:2210.02241 (idea and extent); the curve is ours.
 
     Fails when: the view is lateral, the patient is rotated, or the chest does not fill the image; there is no
     registration.

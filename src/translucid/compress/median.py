@@ -68,8 +68,8 @@ def median_sample(
         >>> median_sample(x, rows=[1], window=Window(2, 2))[0, 0]
         tensor([[10.5000, 12.5000]])
 
-    Source: Gaudio et al., HeartSpot, 2022 (12×12, stride 2). Batcher, Sorting networks and their applications, 1968,
-    doi:10.1145/1468075.1468121 (the compiled path).
+    Source: Johnson et al., HeartSpot, 2022, arXiv:2210.02241 (12×12, stride 2). Batcher, Sorting networks and
+    their applications, 1968, doi:10.1145/1468075.1468121 (the compiled path).
 
     Fails when: images hold nan; the two paths then differ, and neither is a median.
     """

@@ -68,7 +68,7 @@ def quadtree_means(images: Planes, depth: int = 6, threshold: float = 100.0) -> 
         tensor([[0.5000, 0.5000],
                 [0.5000, 0.5000]])
 
-    Source: Gaudio et al., HeartSpot, 2022 (the criterion). Finkel and Bentley, Quad trees, 1974,
+    Source: Johnson et al., HeartSpot, 2022, arXiv:2210.02241 (the criterion). Finkel and Bentley, Quad trees, 1974,
     doi:10.1007/BF00288933.
 
     Fails when: noise is strong, as every patch then splits; or the finding is a faint step inside a flat patch.
