@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -86,10 +86,8 @@ class Framing:
         low, high = self._range(image)
         plan = self.plan(image.space)
         pixels = _moved(_with_channels(image.pixels, self.channels), plan)
-        pixels = pixels - np.float32(low)
-        pixels /= np.float32(high - low)
-        np.clip(pixels, 0.0, 1.0, out=pixels)
-        return Framed(_padded(pixels, plan), plan.transform(), asdict(self) | {"low": low, "high": high})
+        pixels = _stretched(pixels, low, high)
+        return Framed(_padded(pixels, plan), plan.transform(), vars(self) | {"low": low, "high": high})
 
     def plan(self, space: Space) -> Plan:
         """Which part of an image of this size goes where; needs no pixels."""
@@ -161,6 +159,17 @@ def _moved(pixels: np.ndarray, plan: Plan) -> np.ndarray:
     size = (plan.inner_size[1], plan.inner_size[0])
     planes = [Pillow.fromarray(plane).resize(size, Pillow.Resampling.BILINEAR) for plane in part]
     return np.stack([np.asarray(plane) for plane in planes])
+
+
+def _stretched(pixels: np.ndarray, low: float, high: float) -> np.ndarray:
+    """low → 0, high → 1, clipped; always a new array, in as few passes as can be."""
+    span = np.float32(high - low)
+    if low == 0:
+        out = np.divide(pixels, span)
+    else:
+        out = np.subtract(pixels, np.float32(low))
+        out /= span
+    return np.clip(out, 0.0, 1.0, out=out)
 
 
 def _padded(pixels: np.ndarray, plan: Plan) -> np.ndarray:
