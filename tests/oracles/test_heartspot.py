@@ -297,7 +297,7 @@ def test_wrong_options_and_sizes() -> None:
     for options in ({"lines": 0}, {"seed": -1}):
         with pytest.raises(ConfigError):
             HeartSpot("rline", **options)
-    for options in ({"size": 0}, {"stride": 0}, {"depth": 0}, {"threshold": math.nan}):
+    for options in ({"size": 0}, {"stride": 0}, {"depth": 0}, {"threshold": math.nan}, {"threshold": math.inf}):
         with pytest.raises(ConfigError):
             HeartSpot("median", **options)
     with pytest.raises(ConfigError, match=r"hline.*first"):

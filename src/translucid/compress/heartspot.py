@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property, lru_cache
@@ -83,8 +84,8 @@ class HeartSpot:
 
     def __post_init__(self) -> None:
         Window(1 if self.size is None else self.size, 1 if self.stride is None else self.stride)
-        if not self.threshold >= 0:
-            raise ConfigError(f"a quadtree needs a threshold of 0 or more, got {self.threshold}")
+        if not 0 <= self.threshold < math.inf:
+            raise ConfigError(f"a quadtree needs a finite threshold of 0 or more, got {self.threshold}")
         if not 1 <= self.depth <= 12:
             raise ConfigError(f"a quadtree needs a depth of 1 to 12, got {self.depth}")
         self.pixels()
