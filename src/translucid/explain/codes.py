@@ -87,7 +87,7 @@ class GradientTimesCode:
 
 def code_gradients(
     model: Any,
-    codes: Codes,
+    codes: Tensor,
     labels: Sequence[int],
     *,
     steps: int = 0,

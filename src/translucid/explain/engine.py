@@ -92,7 +92,8 @@ def explain(method: Method, model: Any, x: Tensor, labels: Sequence[int]) -> Exp
         asked = checked_labels(labels, state.logits.shape[1])
         if not state.form.depends:
             raise InputError("the logits do not depend on this layer; choose one on the path to the output")
-        with torch.enable_grad() if method.create_graph else torch.no_grad():
+        # autocast would round the sums of the map itself to half precision
+        with torch.set_grad_enabled(method.create_graph), torch.autocast(x.device.type, enabled=False):
             maps, flat = _maps(method, state, asked)
             return _finish(method, model, x, state, asked, maps, flat)
 
@@ -224,7 +225,7 @@ def gradients(scores: Tensor, source: Tensor, labels: Sequence[int], create_grap
         )
         return found[0]
 
-    with torch.enable_grad() if create_graph else torch.no_grad():
+    with torch.set_grad_enabled(create_graph):
         if len(labels) == 1:
             return grad(picks[0], False).unsqueeze(1)
         try:

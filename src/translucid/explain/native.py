@@ -41,10 +41,9 @@ class Native:
         model = unwrap(model)
         with evaluating(model) as was_training, torch.no_grad():
             prediction = model(x.clone() if x.is_inference() else x)
-        maps = getattr(prediction, "maps", None)
-        if maps is None:
+        if getattr(prediction, "maps", None) is None:
             raise InputError(f"{type(model).__name__} shows no maps of itself; use HiResCAM or GradCAM")
-        logits = prediction.logits
+        maps, logits = prediction.maps.detach(), prediction.logits.detach()
         asked = checked_labels(labels, logits.shape[1])
         if maps.ndim < 3 or len(maps) != len(logits) or maps.shape[1] not in (1, logits.shape[1]):
             raise ShapeError(f"maps {tuple(maps.shape)} do not fit logits {tuple(logits.shape)}")
@@ -67,7 +66,7 @@ def _bias(given: Tensor | None, picked: Tensor, asked: tuple[int, ...], count: i
         raise ShapeError(
             f'extra["bias"] has shape {tuple(given.shape)}, wanted (label,) or (batch, label) with {count}'
         )
-    return given[..., list(asked)].to(picked.dtype).expand_as(picked), True
+    return given.detach()[..., list(asked)].to(picked.dtype).expand_as(picked), True
 
 
 def _remarks(was_training: bool, shared: bool, claimed: bool, exact: bool) -> list[str]:
