@@ -268,7 +268,7 @@ def heart(p: Parameters, x: Array, z: Array) -> Interval:
 
 def vessels_of_the_base(p: Parameters, x: Array, z: Array) -> Interval:
     """Mediastinum above the heart: aortic knob, pulmonary trunk, auricle, ascending aorta with superior vena cava,
-    root of the neck."""
+    root of the neck, oesophagus."""
     h, d, w = p["height"], p["depth"], p["heart"]
     knob, k = p["knob"], p["pedicle"]
     base = p["dome_left"] + 3
@@ -278,6 +278,7 @@ def vessels_of_the_base(p: Parameters, x: Array, z: Array) -> Interval:
         ((0.16 * w, -0.2 * d, base + 0.52 * w), (0.2 * w, 0.35 * d, 0.32 * w), 0.42),
         ((-9 * k, -0.15 * d, 0.56 * h), (25 * k, 0.42 * d, 0.3 * h), 0.0),
         ((-2 * k, 0.05 * d, 0.98 * h), (27 * k, 0.5 * d, 0.4 * h), 0.0),
+        ((2 + 0 * h, 0.38 * d, 0.3 * h), (16.0, 0.42 * d, 0.65 * h), 0.0),
     ]
     return shapes.hull_of(x, z, [((at[0] + p["yaw"] * at[1], *at[1:]), radii, turn) for at, radii, turn in parts])
 

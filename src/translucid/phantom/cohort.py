@@ -53,7 +53,7 @@ class ChestCohort:
         seed: everything follows from it; patient k is the same in cohorts of any size.
         prevalence: label → share of positive visits.
         persistence: share of a liability's variance that stays with the patient.
-        lesion_contrast: density of nodules and consolidations, 1 = like soft tissue.
+        lesion_contrast: density of nodules and consolidations; at 0.8 nodules are like soft tissue.
         nodule_radius: smallest and largest radius in mm.
         ctr_margin: how far from 0.5 the ratio stays at least.
         mimics: 0 … 1, how many calcified spots and nipple shadows there are.
@@ -86,7 +86,7 @@ class ChestCohort:
     )
     persistence: float = 0.5
     lesion_contrast: float = 0.8
-    nodule_radius: tuple[float, float] = (5.0, 13.0)
+    nodule_radius: tuple[float, float] = (6.0, 15.0)
     ctr_margin: float = 0.01
     mimics: float = 0.4
     noise: float = 1.0

@@ -44,10 +44,10 @@ def _soften(images: Array, share: float) -> Array:
     return images
 
 
-def _level(values: Array, where: Array) -> Array:
-    """Mean (n, 1, 1) over a mask."""
-    count = np.maximum(where.sum(axis=(1, 2)), 1)
-    return ((values * where).sum(axis=(1, 2)) / count)[:, None, None]
+def _level(values: Array, where: Array, share: float) -> Array:
+    """A quantile (n, 1, 1) over a mask; one that a lesion in a part of the mask hardly moves."""
+    found = [np.quantile(v[m], share) if m.any() else v.mean() for v, m in zip(values, where, strict=True)]
+    return np.array(found, dtype=np.float32)[:, None, None]
 
 
 def develop(plan: ChestPlan, rows: Array, thick: Array, masks: dict[str, Array], size: int) -> Array:
@@ -77,7 +77,7 @@ def _noise(plan: ChestPlan, rows: Array, light: Array, grain: Array, step: float
 
 def _tone(dark: Array, masks: dict[str, Array], exposure: Array, gamma: Array) -> Array:
     """The curve of a display: lungs dark grey, heart light grey, both ends pressed together."""
-    lung = _level(dark, masks["left_lung"] | masks["right_lung"])
-    heart = _level(dark, masks["heart"])
+    lung = _level(dark, masks["left_lung"] | masks["right_lung"], 0.35)
+    heart = _level(dark, masks["heart"], 0.5)
     at = (dark - lung) / np.maximum(heart - lung, 0.3)
-    return 1 / (1 + np.exp(-(-0.95 + 2.55 * gamma * at + exposure)))
+    return 0.97 / (1 + np.exp(-(-1.05 + 2.55 * gamma * at + exposure)))

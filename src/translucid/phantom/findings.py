@@ -113,7 +113,7 @@ def place(
     patch = _sites(c, q, 6, patient, 0.3 * wide)
     out |= {f"nodule_{a}": spot[:, k] for k, a in enumerate("xyz")} | {"nodule_r": radius}
     out |= {f"opacity_{a}": patch[:, k] for k, a in enumerate("xyz")} | {"opacity_r": wide}
-    out["nodule_density"] = np.where(truth[:, 2], 0.95 * solid, 0)
+    out["nodule_density"] = np.where(truth[:, 2], 1.25 * solid, 0)
     out["opacity_density"] = np.where(truth[:, 3], solid * (0.45 + 0.3 * now[:, 14]), 0)
     out["opacity_phase"] = 6 * own[:, 14]
     out["calcium"] = c.mimics * np.clip(0.15 + (age - 45) / 60, 0, 1) * (0.5 + own[:, 15])

@@ -113,20 +113,20 @@ def shoulders(p: Parameters) -> Array:
 
 
 def _blade(p: Parameters, side: int, top: Array) -> list[Array]:
-    w, out = p["width"], p["blade_out"]
+    w, d, out = p["width"], p["depth"], p["blade_out"]
     bone = p["bone"][:, None]
 
-    def rod(points: list[Point], count: int, r: float, d: float) -> Array:
-        return shapes.tube(_curve(_knots(p, side, points), count), (r, r, r), 1.9 * d * bone, 0.9)
+    def rod(points: list[Point], count: int, r: float, dense: float) -> Array:
+        return shapes.tube(_curve(_knots(p, side, points), count), (r, r, r), 1.9 * dense * bone, 0.9)
 
-    joint = (1.34 * w + out, 20, top - 18)
-    inner, low = (0.93 * w + out, 85, top - 25), (1.04 * w + out, 85, top - 135)
-    plate = _knots(p, side, [(1.08 * w + out, 80, top - 70), (1.15 * w + out, 70, top - 45)])
+    joint = (1.34 * w + out, 14, top - 18)
+    inner, low = (0.93 * w + out, 0.62 * d, top - 25), (1.04 * w + out, 0.66 * d, top - 135)
+    plate = _knots(p, side, [(1.08 * w + out, 0.64 * d, top - 70), (1.15 * w + out, 0.52 * d, top - 45)])
     head = _knots(p, side, [(1.5 * w + out, 12, top - 20)])
     return [
-        rod([inner, (0.92 * w + out, 88, top - 80), low], 40, 2.4, 0.55),
-        rod([low, (1.2 * w + out, 60, top - 75), joint], 44, 3.2, 0.6),
-        rod([inner, (1.12 * w + out, 75, top - 8), (1.4 * w + out, 20, top + 12)], 40, 3.6, 0.5),
+        rod([inner, (0.92 * w + out, 0.7 * d, top - 80), low], 40, 2.4, 0.55),
+        rod([low, (1.2 * w + out, 0.5 * d, top - 75), joint], 44, 3.2, 0.6),
+        rod([inner, (1.12 * w + out, 0.5 * d, top - 8), (1.4 * w + out, 20, top + 12)], 40, 3.6, 0.5),
         rod([(1.28 * w + out, -10, top - 6), (1.16 * w + out, -22, top - 16)], 12, 4.5, 0.6),
         rod(
             [(1.52 * w + out, 12, top - 40), (1.56 * w + out, 12, top - 110), (1.58 * w + out, 12, top - 190)],
@@ -160,14 +160,14 @@ def spine(p: Parameters) -> Array:
     parts += [put(s * 0.68 * wide, 16, 0.1 * step, (3.2, 7.0, 5.2), 0.55, 0.9) for s in (-1, 1)]
     for f in (1.0, 1.3, 1.6, 1.9):
         parts += [put(s * f * wide, 24, 0.1 * step + 2.5 * f, (5.0, 4.5, 4.2), 0.26, 0.5) for s in (-1, 1)]
-    parts += [put(0, 34 + 4 * k, -0.3 * step - 3 * k, (2.6, 8.0, 6.5), 0.3, 0.6) for k in range(3)]
+    parts += [put(0, 27 + 4 * k, -0.3 * step - 3 * k, (2.6, 8.0, 6.5), 0.3, 0.6) for k in range(3)]
     return np.concatenate(parts, axis=1)
 
 
 def breastbone(p: Parameters) -> Array:
     """Manubrium and body of the sternum, faint in front of the spine."""
-    h, y = p["height"], -p["depth"] - 4
-    at = [(0 * h, y + 12, 0.86 * h), (0 * h, y + 4, 0.7 * h), (0 * h, y, 0.52 * h), (0 * h, y, 0.36 * h)]
+    h, d = p["height"], p["depth"]
+    at = [(0, -0.66 * d, 0.86 * h), (0, -0.76 * d, 0.7 * h), (0, -0.84 * d, 0.52 * h), (0, -0.88 * d, 0.36 * h)]
     places = np.stack([np.stack([x + 0 * h, yy + 0 * h, z], axis=1) for x, yy, z in at], axis=1)
     radii = np.broadcast_to(np.array([27.0, 15.0, 16.0, 17.0], dtype=np.float32), places.shape[:2])
     return shapes.beads(places, (radii, 5.5, 0.1 * h[:, None]), 0.45 * p["bone"][:, None], 0.6)

@@ -95,4 +95,4 @@ def mottle(p: anatomy.Parameters, draws: Array) -> Array:
     )
     r = 1.2 + 3.0 * draws[..., 3]
     turn = np.modf(17 * draws[..., 3])[0]
-    return shapes.beads(at, (r * (0.6 + turn), 3.0 * r, r * (1.6 - turn)), 0.13)
+    return shapes.beads(at, (r * (0.6 + turn), 1.6 * r, r * (1.6 - turn)), 0.2)

@@ -196,7 +196,7 @@ def _found(rays: Rays) -> list[tuple[str, Interval]]:
 
 def _skin_marker(density: Array, rays: Rays, box: Box3) -> None:
     """A dense ball on the skin of the front: outside the lungs, as a confounder must be."""
-    d, h, w = box.shape
+    d, _, w = box.shape
     row, column = int(0.4 * d), int(0.32 * w)
     front = float(rays.body[0][0, row, column]) - 6
     at = np.array([[[box.rays()[0][0, row, column], front, box.rays()[1][0, row, column]]]])
