@@ -18,16 +18,17 @@ from translucid.train.settings import TrainSettings
 
 
 def make_fabric(settings: TrainSettings, devices: int | None = None) -> Any:
-    """A Fabric that says nothing."""
+    """A Fabric that says nothing; several devices get a process each, without running the user's script again."""
+    number = devices or settings.devices
+    strategy = "ddp_spawn" if settings.strategy == "auto" and number > 1 else settings.strategy
     for name in ("lightning_fabric", "lightning.fabric", "lightning"):
         logging.getLogger(name).setLevel(logging.ERROR)
     from lightning_fabric import Fabric
 
-    logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
     return Fabric(
         accelerator=settings.accelerator,
-        devices=devices or settings.devices,
-        strategy=settings.strategy,
+        devices=number,
+        strategy=strategy,
         precision=settings.precision,
     )
 

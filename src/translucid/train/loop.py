@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import hashlib
 import math
@@ -9,6 +10,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -130,12 +132,12 @@ def fit(
     with quiet(), random_state(), threads(settings.threads):
         modes = {m: m.training for m in model.modules()}
         try:
-            fitted: Fitted = make_fabric(settings).launch(_work, run)
+            run.history, peak = make_fabric(settings).launch(partial(_work, run))
         finally:
             for module, mode in modes.items():
                 module.training = mode
     load_weights(model, best_weights(read_tensors(folder / CHECKPOINT)[0]))
-    return fitted
+    return _fitted(run, peak)
 
 
 def _prepared(train: Loader, settings: TrainSettings) -> Loader:
@@ -159,8 +161,10 @@ def _mark(settings: TrainSettings, train: Loader, val: Loader) -> str:
     return fingerprint([settings.mark(), _digest(train), _digest(val)])
 
 
-def _work(fabric: Any, run: _Run) -> Fitted:
-    """What each process does."""
+def _work(run: _Run, fabric: Any) -> tuple[list[dict[str, float]], int]:
+    """What each process does; gives the history and the peak of memory."""
+    if fabric.world_size > 1:  # processes may share the memory of the weights they were handed
+        run.model = copy.deepcopy(run.model)
     torch.set_num_threads(run.settings.threads or torch.get_num_threads())
     with quiet(), placed(run.model, fabric.device) as model:
         optimiser = make_optimiser(model, run.settings)
@@ -177,7 +181,7 @@ def _work(fabric: Any, run: _Run) -> Fitted:
             while not run.done:
                 _one_epoch(fabric, run, (net, stepper), (model, optimiser, scaler), memory, bar)
         fabric.barrier()
-    return _fitted(run, run.model, memory())
+    return run.history, memory()
 
 
 def _one_epoch(fabric: Any, run: _Run, wrapped: Any, bare: Any, memory: PeakMemory, bar: Progress) -> None:
@@ -275,7 +279,7 @@ def _write_history(run: _Run) -> None:
             lines.writerow(["" if math.isnan(row[name]) else row[name] for name in COLUMNS])
 
 
-def _fitted(run: _Run, model: nn.Module, peak: int) -> Fitted:
+def _fitted(run: _Run, peak: int) -> Fitted:
     best = run.history[best_row(run.history, run.select)]
     passes = [row["seconds"] for row in run.history]
     median = statistics.median(passes[1:] or passes)
@@ -287,6 +291,6 @@ def _fitted(run: _Run, model: nn.Module, peak: int) -> Fitted:
         seconds_per_epoch=median,
         seconds_per_15000=median * 15_000 / run.train.cases_per_epoch,
         peak_memory_bytes=max(peak, *(int(row["peak_memory_mb"] * 2**20) for row in run.history)),
-        parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        parameters=sum(p.numel() for p in run.model.parameters() if p.requires_grad),
         notes=run.notes,
     )

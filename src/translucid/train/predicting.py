@@ -60,7 +60,7 @@ def logits_of(model: nn.Module, loader: Loader, device: torch.device) -> list[Te
 
 def _need_logits(logits: Tensor, labels: int) -> Tensor:
     if logits.ndim != 2 or logits.shape[1] != labels:
-        raise ShapeError(f"the network gives {tuple(logits.shape[1:])} logits a case, the data has {labels} labels")
+        raise ShapeError(f"the network gives {logits.shape[-1]} logits a case, the data has {labels} labels")
     return logits
 
 

@@ -37,7 +37,8 @@ class TrainSettings:
         loss: kind in `translucid.losses.LOSSES`.
         balance: weigh positives by negatives/positives of the training labels.
         precision: "32-true", "bf16-mixed" or "16-mixed" (GPU); weights stay in 32 bits.
-        accelerator, devices, strategy: handed to Lightning Fabric; "auto" takes a GPU where there is one.
+        accelerator, devices, strategy: handed to Lightning Fabric; "auto" takes a GPU where there is one, and starts
+            one process per device ("ddp_spawn": a script then needs the `if __name__ == "__main__"` guard).
         patience: stop after so many epochs without a better one; None never stops early.
         select: what "better" means, on the validation split: "auc" (macro average over labels) or "loss".
         clip: largest norm of the gradient; None leaves it.
