@@ -159,6 +159,8 @@ class Tracer(TorchDispatchMode):
             return _scaled(geometry, tuple(source.shape[2:]), tuple(out.shape[2:]))
         if name == "cat" and (len(args) < 2 or args[1] not in (1, 1 - out.ndim)):
             return None
+        if name in ("unsqueeze", "squeeze"):
+            return _one_axis(name, args, source, geometry)
         if name in KEEPS or name == "cat" or torch.Tag.pointwise in func.tags:
             return _merged([g for t, g in sources if t.shape[2:] == out.shape[2:] and t.ndim == out.ndim])
         return None
@@ -196,6 +198,21 @@ def _pooled(name: str, args: Any, source: Tensor, geometry: Geometry) -> Geometr
     padding = args[3] if len(args) > 3 else 0
     dilation = args[4] if len(args) > 4 and name.startswith("max") else 1
     return geometry.through(_window(source, args[1], stride, padding, dilation))
+
+
+def _one_axis(name: str, args: Any, source: Tensor, geometry: Geometry) -> Geometry | None:
+    """An axis of one cell comes or goes: how pooling along one axis is done inside torch."""
+    if len(args) < 2 or not isinstance(args[1], int):
+        return None
+    at = args[1] % (source.ndim + (name == "unsqueeze")) - 2
+    axes = list(geometry.axes)
+    if at < 0:
+        return None
+    if name == "unsqueeze":
+        axes.insert(at, (0.0, 1.0, 1.0))
+    elif source.shape[at + 2] == 1:
+        del axes[at]
+    return Geometry(tuple(axes))
 
 
 def _scaled(geometry: Geometry, before: Space, after: Space) -> Geometry:
