@@ -229,13 +229,13 @@ def heart_parts(p: Parameters) -> list[tuple[tuple[Array, ...], tuple[Array, ...
 
     Widths are fractions of `heart` (mm), so the silhouette's width grows with it in proportion.
     """
-    w, y = p["heart"], -0.27 * p["depth"]
+    w, y = p["heart"], -0.18 * p["depth"]
     base = p["dome_left"] + 3
     x0 = p["yaw"] * y + p["heart_shift"] * w
-    left = ((x0 + 0.13 * w, y, base + (0.25 + p["heart_high"]) * w), (0.50 * w, 0.36 * w, 0.35 * w), p["heart_turn"])
+    left = ((x0 + 0.13 * w, y, base + (0.25 + p["heart_high"]) * w), (0.50 * w, 0.45 * w, 0.35 * w), p["heart_turn"])
     atrium = (
         (x0 - 0.15 * w, y, base + (0.33 + p["heart_high"]) * w),
-        (0.25 * w, 0.3 * w, 0.38 * w),
+        (0.25 * w, 0.4 * w, 0.38 * w),
         0 * p["heart_turn"],
     )
     return [left, atrium]
@@ -268,28 +268,27 @@ def heart(p: Parameters, x: Array, z: Array) -> Interval:
 
 def vessels_of_the_base(p: Parameters, x: Array, z: Array) -> Interval:
     """Mediastinum above the heart: aortic knob, pulmonary trunk, auricle, ascending aorta with superior vena cava,
-    root of the neck, oesophagus."""
+    root of the neck."""
     h, d, w = p["height"], p["depth"], p["heart"]
     knob, k = p["knob"], p["pedicle"]
     base = p["dome_left"] + 3
     parts = [
         ((8 + 0.9 * knob, 0.1 * d, p["knob_high"] * h), (knob, 0.5 * d, 1.15 * knob), 0.0),
-        ((14 + 9 * p["trunk"], -0.1 * d, 0.56 * h), (20 * p["trunk"], 0.4 * d, 0.11 * h), 0.15),
+        ((11 + 8 * p["trunk"], -0.1 * d, 0.56 * h), (20 * p["trunk"], 0.4 * d, 0.13 * h), 0.2),
         ((0.16 * w, -0.2 * d, base + 0.52 * w), (0.2 * w, 0.35 * d, 0.32 * w), 0.42),
         ((-9 * k, -0.15 * d, 0.56 * h), (25 * k, 0.42 * d, 0.3 * h), 0.0),
         ((-2 * k, 0.05 * d, 0.98 * h), (27 * k, 0.5 * d, 0.4 * h), 0.0),
-        ((2 + 0 * h, 0.38 * d, 0.3 * h), (16.0, 0.42 * d, 0.65 * h), 0.0),
     ]
     return shapes.hull_of(x, z, [((at[0] + p["yaw"] * at[1], *at[1:]), radii, turn) for at, radii, turn in parts])
 
 
 def backbone(p: Parameters, x: Array, z: Array) -> Interval:
-    """Soft parts beside the spine, with the descending aorta on the left."""
+    """Spine and oesophagus with the soft parts beside them, and the descending aorta on the left."""
     h, d = p["height"], p["depth"]
     t = z / h
     bend = p["spine_shift"] + p["spine_bend"] * np.sin(2.4 * t + p["spine_phase"]) + p["yaw"] * 0.7 * d
-    u = (x - bend) / (20 + 4 * np.clip(0.6 - t, 0, 1))
-    column = shapes.bulge(1 - u * u, 0.74 * d, 0.34 * d)
+    u = (x - bend) / (20 + 5 * np.clip(0.6 - t, 0, 1))
+    column = shapes.bulge(1 - u * u, 0.66 * d, 0.4 * d)
     aorta = shapes.ellipsoid(x, z, (13 + 0.5 * p["knob"], 0.5 * d, 0.2 * h), (0.75 * p["knob"], 14, 0.56 * h), 0.03)
     return shapes.hull([column, aorta])
 

@@ -22,12 +22,12 @@ _TRAITS = (
     "trunk", "pedicle", "breast", "breast_low", "stomach", "bone", "rib_tilt", "rib_hang",
     "rib_size", "rib_wave", "rib_phase", "rib_uneven", "spine_shift", "spine_bend", "spine_phase", "clavicle_up",
     "shoulder_uneven", "blade_out", "trachea_lean", "hilum_high", "hilum_out", "vessel_size", "calcium", "nipple",
-    "age", "site_a", "site_b", "site_c", "will_0", "will_1", "will_2", "will_3",
+    "age", "will_0", "will_1", "will_2", "will_3",
 )
 _STATES = (
     "breath", "turn", "yaw", "pitch", "zoom", "shift_x", "shift_z", "exposure",
-    "gamma", "grain", "stomach", "will_0", "will_1", "will_2", "will_3", "lesion_a",
-    "lesion_b", "lesion_c", "lesion_d",
+    "gamma", "grain", "stomach", "will_0", "will_1", "will_2", "will_3",
+   
 )
 # fmt: on
 _TRAIT_ROOM, _STATE_ROOM = 96, 48
@@ -86,7 +86,7 @@ class ChestCohort:
     )
     persistence: float = 0.5
     lesion_contrast: float = 0.8
-    nodule_radius: tuple[float, float] = (6.0, 15.0)
+    nodule_radius: tuple[float, float] = (7.0, 16.0)
     ctr_margin: float = 0.01
     mimics: float = 0.4
     noise: float = 1.0
