@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_nets import CodeMlp, Net, Plain, SelfExplaining, images, seeded
 from torch import Tensor, nn
 
+from tiny_nets import CodeMlp, Net, Plain, SelfExplaining, images, seeded
 from translucid.config import from_kind, with_kind
 from translucid.errors import ConfigError, InputError, ShapeError, TranslucidError
 from translucid.explain import EXPLAINERS

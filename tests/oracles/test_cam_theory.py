@@ -11,9 +11,9 @@ from itertools import product
 
 import pytest
 import torch
-from tiny_nets import Axial, Net, images, seeded
 from torch import Tensor
 
+from tiny_nets import Axial, Net, images, seeded
 from translucid.explain import GradCAM, GradCAMPlusPlus, HiResCAM, LayerCAM
 from translucid.explain.cam import grad_cam, grad_cam_plus_plus, hires_cam, layer_cam
 
@@ -154,7 +154,9 @@ def test_t7_relu_head_is_complete_only_without_biases() -> None:
     model, x = setting("homogeneous", 2)
     found = HiResCAM()(model, x, LABELS)
     assert found.exact and found.residual.abs().max() < 1e-10
-    torch.testing.assert_close(found.maps.flatten(2).sum(2), model(x).logits[:, LABELS].detach(), rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(
+        found.maps.flatten(2).sum(2), model(x).logits[:, LABELS].detach(), rtol=1e-10, atol=1e-12
+    )
     model, x = setting("mlp", 2)
     found = HiResCAM()(model, x, LABELS)
     assert not found.exact

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny_nets import CodeMlp, Net, Plain, images, seeded
 from torch import Tensor, nn
 
+from tiny_nets import CodeMlp, Net, Plain, images, seeded
 from translucid.explain import GradCAM, GradientTimesCode, HiResCAM
 
 attr = pytest.importorskip("captum.attr")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,11 +14,10 @@ from torch import Tensor
 from translucid.errors import ConfigError, ShapeError
 from translucid.explain.engine import gradients, tolerance
 from translucid.explain.heads import Form, as_logits, checked_labels, evaluating, form, refuse_probabilities, unwrap
-from translucid.tensors import Codes, Compressor, Explanation, Placed, Placement
+from translucid.tensors import Compressor, Explanation, Placed, Placement
 from translucid.types import Space
 
 CodeMaps = Float[Tensor, "batch label channel code"]
-How = Literal["auto", "adjoint", "footprint"]
 
 
 @dataclass(frozen=True)
@@ -195,7 +194,7 @@ class Carried:
 
 
 def carry_back(
-    gradient: CodeMaps, codes: Codes, compressor: Compressor, space: Space, how: How = "auto", chunk: int = 2**25
+    gradient: Tensor, codes: Tensor, compressor: Compressor, space: Space, how: str = "auto", chunk: int = 2**25
 ) -> Carried:
     """Place what the codes contributed in the image, such that contributions still add up.
 
@@ -208,7 +207,7 @@ def carry_back(
         codes: (batch, channel, code), or codes − baseline.
         compressor: what made the codes.
         space: size of the image in pixels.
-        how: see above.
+        how: "auto", "adjoint" or "footprint".
         chunk: numbers held at once while footprints are computed.
 
     Raises:
@@ -267,7 +266,7 @@ def _footprint(shares: Tensor, compressor: Compressor, space: Space, chunk: int)
 
 def explain_codes(
     model: Any,
-    codes: Codes,
+    codes: Tensor,
     labels: Sequence[int],
     compressor: Compressor,
     space: Space,
@@ -275,7 +274,7 @@ def explain_codes(
     steps: int = 0,
     baseline: Tensor | None = None,
     output: str | int | None = None,
-    how: How = "auto",
+    how: str = "auto",
 ) -> Explanation:
     """Explain a network on codes in the image, from the codes alone: `code_gradients`, then `carry_back`.
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from translucid.errors import ConfigError, InputError, ShapeError
 from translucid.explain.geometry import Geometry, Tracer
+from translucid.explain.grids import Tokens, start_graph
 from translucid.explain.heads import (
     Form,
     as_logits,
@@ -22,7 +23,7 @@ from translucid.explain.heads import (
     unwrap,
 )
 from translucid.explain.resolve import resolve
-from translucid.explain.split import Split, Tokens, pass_once, start_graph
+from translucid.explain.split import Split, pass_once
 from translucid.tensors import Explanation, Placement, SplitModel
 
 CHUNK = 2**26
@@ -142,7 +143,7 @@ def _hooked_forward(
 ) -> _State:
     passed = pass_once(model, layer, x, attached=method.create_graph, tokens=tokens, output=output)
     remarks = [f"{layer} runs {passed.calls} times; its last call is explained"] if passed.calls > 1 else []
-    proved = form(passed.logits, passed.seam)
+    proved = form(passed.logits, passed.edge)
     geometry = None if tokens else passed.geometry
     return _State(passed.seam, passed.logits, passed.zero, passed.seam, passed.logits, proved, geometry, remarks)
 

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from translucid.errors import InputError, ShapeError
 from translucid.explain.geometry import Tracer
+from translucid.explain.grids import Tokens
 from translucid.explain.heads import as_logits, evaluating, form, unwrap
-from translucid.explain.split import Seen, Tokens, watch
+from translucid.explain.split import Seen, watch
 from translucid.tensors import Placement
 from translucid.types import Space
 

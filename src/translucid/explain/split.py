@@ -12,11 +12,9 @@ from torch import Tensor, nn
 
 from translucid.errors import ConfigError, InputError, ShapeError, did_you_mean
 from translucid.explain.geometry import Geometry, Tracer
+from translucid.explain.grids import Tokens, from_grid, start_graph, to_grid
 from translucid.explain.heads import as_logits, evaluating, leaves_batch_statistics, unwrap
 from translucid.tensors import Prediction
-
-Tokens = tuple[int, int, int]
-"""Rows, columns and leading special tokens of a transformer's sequence."""
 
 
 def find_layer(model: nn.Module, layer: str) -> nn.Module:
@@ -33,32 +31,6 @@ def find_layer(model: nn.Module, layer: str) -> nn.Module:
     if layer not in modules or layer == "":
         raise ConfigError(f"no layer {layer!r} in {type(model).__name__}: {did_you_mean(layer, filter(None, modules))}")
     return modules[layer]
-
-
-# -- token grids --------------------------------------------------------------------------------------------------
-
-
-def to_grid(sequence: Tensor, tokens: Tokens) -> Tensor:
-    """A transformer's sequence (batch, token, feature) as (batch, feature, rows, cols), special tokens left out.
-
-    Example:
-        >>> to_grid(torch.zeros(2, 7, 16), (2, 3, 1)).shape
-        torch.Size([2, 16, 2, 3])
-    """
-    rows, cols, prefix = tokens
-    if sequence.ndim != 3 or sequence.shape[1] != prefix + rows * cols:
-        raise ShapeError(
-            f"tokens={tokens} wants (batch, {prefix + rows * cols}, feature), the layer gives {tuple(sequence.shape)}"
-        )
-    return sequence[:, prefix:].transpose(1, 2).unflatten(2, (rows, cols))
-
-
-def _from_grid(grid: Tensor, sequence: Tensor, tokens: Tokens | None) -> Tensor:
-    """The inverse of `to_grid`, with the special tokens of `sequence`."""
-    if tokens is None:
-        return grid
-    patches = grid.flatten(2).transpose(1, 2)
-    return torch.cat([sequence[:, : tokens[2]], patches], 1) if tokens[2] else patches
 
 
 # -- hooks --------------------------------------------------------------------------------------------------------
@@ -114,12 +86,14 @@ class Passed:
     Attributes:
         seam: (batch, feature, *grid) the activations from which the graph to the logits starts.
         logits: (batch, label).
+        edge: where a proof about the head starts in the graph.
         zero: logits of a head that is given zeros, (1, label) or (batch, label).
         calls: how often the layer ran.
         geometry: where the cells lie, as far as it could be followed.
     """
 
     seam: Tensor
+    edge: Any
     logits: Tensor
     zero: Tensor
     calls: int
@@ -135,6 +109,7 @@ class _Cut:
     def __init__(self, rows: int, tokens: Tokens | None, attached: bool, spare: bool, trace: Tracer) -> None:
         self.rows, self.tokens, self.attached, self.spare, self.trace = rows, tokens, attached, spare, trace
         self.seam: Tensor | None = None
+        self.edge: Any = None
         self.geometry: Geometry | None = None
         self.calls = 0
 
@@ -150,24 +125,12 @@ class _Cut:
         torch.set_grad_enabled(True)
         self.seam = start_graph(to_grid(real, self.tokens) if self.tokens else real, self.attached)
         # a clone goes on, because an in-place activation may follow and must not change what is explained
-        onward = _from_grid(self.seam.clone(), real, self.tokens)
-        return torch.cat([onward, torch.zeros_like(onward[:1])]) if self.spare else onward
-
-
-def start_graph(a: Tensor, attached: bool) -> Tensor:
-    """Activations from which gradients start: a detached leaf, or a node of the existing graph.
-
-    Example:
-        >>> start_graph(torch.ones(1, 1, 2), attached=False).is_leaf
-        True
-    """
-    if a.ndim < 3:
-        raise ShapeError(
-            f"activations have shape {tuple(a.shape)}, wanted (batch, feature, *grid); choose another layer"
-        )
-    if attached and a.requires_grad:
-        return a.clone()
-    return a.detach().clone().requires_grad_(True)
+        onward = from_grid(self.seam.clone(), real, self.tokens)
+        sent = torch.cat([onward, torch.zeros_like(onward[:1])]) if self.spare else onward
+        # the row of zeros is no constant added to the activations, special tokens are
+        start = self.seam if self.tokens and self.tokens[2] else sent
+        self.edge = torch.autograd.graph.get_gradient_edge(start)
+        return sent
 
 
 def pass_once(
@@ -213,7 +176,7 @@ def _pass(
     if len(logits) != len(x) + spare:
         raise ShapeError(f"the model gives {len(logits) - spare} rows of logits for {len(x)} images")
     rows = len(x)
-    return Passed(cut.seam, logits[:rows], logits[rows:], cut.calls, cut.geometry)
+    return Passed(cut.seam, cut.edge, logits[:rows], logits[rows:], cut.calls, cut.geometry)
 
 
 def _head_of_zeros(
@@ -330,7 +293,7 @@ class Split(nn.Module):
             if seen < self.calls:
                 return None
             torch.set_grad_enabled(wanted)
-            return _from_grid(a.clone(), old, self.tokens)
+            return from_grid(a.clone(), old, self.tokens)
 
         module = find_layer(self.model, self.layer)
         with evaluating(self.model), torch.no_grad(), _hooked(module, replace):
