@@ -66,7 +66,14 @@ class BCE:
 
 
 def known_bce(logits: Logits, y: Labels, positive: Float[Tensor, " label"] | None = None) -> Scalar:
-    """Mean binary cross-entropy over the entries of `y` that are not nan; see `BCE`."""
+    """Mean binary cross-entropy over the entries of `y` that are not nan, computed in 32 bits; see `BCE`.
+
+    Example:
+        >>> known_bce(torch.tensor([[0.0, 9.0]]), torch.tensor([[1.0, float("nan")]]))
+        tensor(0.6931)
+
+    Fails when: nothing is known; the mean is then 0, as if all were learned.
+    """
     known = ~torch.isnan(y)
     truth = torch.where(known, y, 0.0).float()
     each = torch.nn.functional.binary_cross_entropy_with_logits(

@@ -151,8 +151,12 @@ class _DeepfixcxNet(nn.Module):
 
     def forward(self, x: Cases) -> Prediction:
         need_input(x, self.shape, "this perceptron")
-        centred = x if self.normalise == "none" else (x - self.mean) / self.scale
-        hidden = nn.functional.celu(self.hidden((centred * self.attention).flatten(1)))
+        centred = x if self.normalise == "none" else x - self.mean
+        if self.normalise == "whiten":
+            centred = centred / self.scale
+        # W(a ∘ x) = (W ∘ a)x, and the right side spares the gradient of a whole batch of codes
+        weight = (self.hidden.weight.unflatten(1, self.shape) * self.attention).flatten(1)
+        hidden = nn.functional.celu(nn.functional.linear(centred.flatten(1), weight, self.hidden.bias))
         return Prediction(self.out(hidden), extra={"penalty": self.penalty * self.attention.abs().mean()})
 
 

@@ -76,7 +76,13 @@ def load_model(folder: Path) -> tuple[nn.Module, ModelInfo]:
     Raises:
         InputError: a file is missing or damaged, or weights and description do not belong together.
 
-    Fails when: never silently; see Raises.
+    Example:
+        >>> load_model(Path("no/such/run"))
+        Traceback (most recent call last):
+        ...
+        translucid.errors.InputError: no/such/run/model.json is not there: ...
+
+    Fails when: the files were written by a later version that builds a network of this kind differently.
     """
     folder = Path(folder)
     description = read_json(folder / DESCRIPTION)

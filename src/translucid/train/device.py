@@ -77,7 +77,8 @@ def placed(model: nn.Module, device: torch.device) -> Iterator[nn.Module]:
     """
     first = next(model.parameters(), None)
     home = first.device if first is not None else device
-    flat = any(isinstance(m, nn.Conv2d) for m in model.modules())
+    kinds = {type(m) for m in model.modules()}
+    flat = nn.Conv2d in kinds and nn.Conv3d not in kinds
     order: dict[str, Any] = {"memory_format": torch.channels_last} if flat else {}
     plain: dict[str, Any] = {"memory_format": torch.contiguous_format} if flat else {}
     try:
