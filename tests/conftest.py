@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from pathlib import Path
 
 import pytest
@@ -31,8 +30,8 @@ def real_data() -> Path:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _two_threads() -> None:
+def _one_thread() -> None:
+    """Small tensors gain nothing from threads, and waiting for each other costs a busy machine dearly."""
     import torch
 
-    torch.set_num_threads(1 if os.environ.get("PYTEST_XDIST_WORKER") else 2)
-    warnings.filterwarnings("ignore", message=".*lightning.*")
+    torch.set_num_threads(1)

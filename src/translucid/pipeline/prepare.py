@@ -66,6 +66,10 @@ def _read(data: DataSettings) -> Manifest:
         raise ConfigError(f"unknown data.layout {data.layout!r}: {did_you_mean(data.layout, [*LAYOUTS, 'phantom'])}")
     if data.layout in ("manifest", "chexpert"):
         options.setdefault("uncertain", data.uncertain)
+    if (
+        data.layout == "manifest" and data.labels
+    ):  # a column that is empty throughout is a label only when it is asked for
+        options.setdefault("labels", data.labels)
     return import_layout(data.layout, data.root, **options)
 
 

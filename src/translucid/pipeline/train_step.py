@@ -94,7 +94,7 @@ def read_predictions(work: Work) -> np.ndarray:
 
 
 def _write_fit(work: Work, fitted: Fitted) -> None:
-    cases = len(work.rows("train"))
+    cases = min(len(work.rows("train")), work.settings.epoch_cases or 10**9)
     seconds = [row["seconds"] for row in fitted.history]
     steady = seconds[1:] or seconds
     record = {
@@ -108,7 +108,7 @@ def _write_fit(work: Work, fitted: Fitted) -> None:
         "peak_memory_mb": fitted.peak_memory_bytes / 2**20,
         "parameters": fitted.parameters,
         "batch": work.settings.batch,
-        "train_cases": cases,
+        "train_cases": len(work.rows("train")),
         "notes": fitted.notes,
     }
     write_json(work.folder.model(work.name) / "fit.json", to_plain(record))
