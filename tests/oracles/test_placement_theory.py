@@ -94,10 +94,12 @@ def test_trail_through_branches_pooling_and_resampling() -> None:
         pooled = net[2](skip)
         up = net[3](pooled)
         lost = pooled.transpose(2, 3)
+        padded = net[0](nn.functional.pad(pooled[:, :1], (3, 0, 1, 2)))
     assert trace.of(skip) == Geometry(((0.0, 1.0, 7.0),) * 2)
     assert trace.of(pooled) == Geometry(((0.5, 2.0, 8.0),) * 2)
     assert trace.of(up) == Geometry(((0.0, 1.0, 8.0),) * 2)
     assert trace.of(lost) is None
+    assert trace.of(padded) == Geometry(((0.5 - 2 * 1, 2.0, 12.0), (0.5 - 2 * 3, 2.0, 12.0)))
 
 
 def test_valid_convolutions_do_not_tile_the_image() -> None:
@@ -113,7 +115,7 @@ def test_valid_convolutions_do_not_tile_the_image() -> None:
         bumped[torch.arange(15), 0, :, torch.arange(15)] += 1
         moved = (net[:4](bumped) - net[:4](x)).abs().sum((1, 2))
     for i in range(5):
-        seen = moved[:, i].nonzero().flatten()
+        seen = (moved[:, i] > 1e-3).nonzero().flatten()
         assert 3 - 3 + 2 * i <= seen.min() and seen.max() <= 3 + 3 + 2 * i
 
 

@@ -214,6 +214,14 @@ def carry_back(
         ShapeError: gradient and codes do not fit together.
         ConfigError: `how` is unknown.
 
+    Example:
+        >>> from types import SimpleNamespace
+        >>> up = lambda z, space: z.unflatten(2, space)
+        >>> pixels = SimpleNamespace(encode=torch.flatten, lift=up, adjoint=up, to_image=up, code_length=len)
+        >>> carry_back(torch.ones(1, 1, 1, 4), torch.arange(4.0).view(1, 1, 4), pixels, (2, 2)).maps
+        tensor([[[[0., 1.],
+                  [2., 3.]]]])
+
     Source: adjoint of the wavelet and sampling operators, our reading; finished attributions pushed through the inverse
         transform, as in DeepFixCX (Gaudio et al. 2022), do not keep their sum.
 
@@ -284,6 +292,14 @@ def explain_codes(
 
     Returns:
         Maps on the image's own grid; `exact` where the network is complete and nothing got lost on the way.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> up = lambda z, space: z.unflatten(2, space)
+        >>> pixels = SimpleNamespace(encode=torch.flatten, lift=up, adjoint=up, to_image=up, code_length=len)
+        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 1))
+        >>> explain_codes(net, torch.ones(1, 1, 4), [0], pixels, (2, 2)).exact
+        True
 
     Fails when: see `carry_back` and `GradientTimesCode`.
     """

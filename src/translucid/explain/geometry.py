@@ -108,8 +108,10 @@ def trace_placement(layers: Sequence[Window]) -> Placement:
 KEEPS = names("""
     native_batch_norm _native_batch_norm_legit_no_training _native_batch_norm_legit cudnn_batch_norm
     miopen_batch_norm native_group_norm native_dropout clone detach alias _to_copy contiguous
-    _unsafe_view view reshape expand _softmax prelu _prelu_kernel
+    _unsafe_view view reshape expand slice _softmax prelu _prelu_kernel
 """)
+
+PADS = names("constant_pad_nd reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d replication_pad2d")
 
 
 class Tracer(TorchDispatchMode):
@@ -159,6 +161,8 @@ class Tracer(TorchDispatchMode):
             return _scaled(geometry, tuple(source.shape[2:]), tuple(out.shape[2:]))
         if name == "cat" and (len(args) < 2 or args[1] not in (1, 1 - out.ndim)):
             return None
+        if name in PADS:
+            return _padded(geometry, args[1])
         if name in ("unsqueeze", "squeeze"):
             return _one_axis(name, args, source, geometry)
         if name in KEEPS or name == "cat" or torch.Tag.pointwise in func.tags:
@@ -198,6 +202,14 @@ def _pooled(name: str, args: Any, source: Tensor, geometry: Geometry) -> Geometr
     padding = args[3] if len(args) > 3 else 0
     dilation = args[4] if len(args) > 4 and name.startswith("max") else 1
     return geometry.through(_window(source, args[1], stride, padding, dilation))
+
+
+def _padded(geometry: Geometry, widths: Sequence[int]) -> Geometry | None:
+    """Cells added in front move the first centre outwards; widths run from the last axis to the first, in pairs."""
+    if len(widths) > 2 * len(geometry.axes):
+        return None
+    front = [*widths[::2], *[0] * (len(geometry.axes) - len(widths) // 2)][::-1]
+    return Geometry(tuple((a - s * n, s, f) for (a, s, f), n in zip(geometry.axes, front, strict=True)))
 
 
 def _one_axis(name: str, args: Any, source: Tensor, geometry: Geometry) -> Geometry | None:
