@@ -27,7 +27,7 @@ _TRAITS = (
 _STATES = (
     "breath", "turn", "yaw", "pitch", "zoom", "shift_x", "shift_z", "exposure",
     "gamma", "grain", "stomach", "will_0", "will_1", "will_2", "will_3",
-   
+
 )
 # fmt: on
 _TRAIT_ROOM, _STATE_ROOM = 96, 48
@@ -53,7 +53,8 @@ class ChestCohort:
         seed: everything follows from it; patient k is the same in cohorts of any size.
         prevalence: label → share of positive visits.
         persistence: share of a liability's variance that stays with the patient.
-        lesion_contrast: density of nodules and consolidations; at 0.8 nodules are like soft tissue.
+        lesion_contrast: density of nodules and consolidations; at 0.8 a consolidation half fills the air,
+            and a nodule is denser than soft tissue by a third, as one partly calcified.
         nodule_radius: smallest and largest radius in mm.
         ctr_margin: how far from 0.5 the ratio stays at least.
         mimics: 0 … 1, how many calcified spots and nipple shadows there are.
@@ -86,7 +87,7 @@ class ChestCohort:
     )
     persistence: float = 0.5
     lesion_contrast: float = 0.8
-    nodule_radius: tuple[float, float] = (7.0, 16.0)
+    nodule_radius: tuple[float, float] = (9.0, 19.0)
     ctr_margin: float = 0.01
     mimics: float = 0.4
     noise: float = 1.0
@@ -110,8 +111,8 @@ class ChestCohort:
         shares |= {k: getattr(self, k) for k in ("persistence", "mimics", "label_noise", "confounder_strength")}
         for name, share in shares.items():
             _chance(name, share)
-        if not 2 <= self.nodule_radius[0] <= self.nodule_radius[1] <= 20:
-            raise ConfigError(f"nodule_radius = {self.nodule_radius} mm must rise within 2 … 20")
+        if not 2 <= self.nodule_radius[0] <= self.nodule_radius[1] <= 24:
+            raise ConfigError(f"nodule_radius = {self.nodule_radius} mm must rise within 2 … 24")
         if not 0 <= self.ctr_margin <= 0.08:
             raise ConfigError(f"ctr_margin = {self.ctr_margin} must lie in 0 … 0.08")
         if min(self.lesion_contrast, self.noise, self.sway) < 0:

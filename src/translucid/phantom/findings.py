@@ -11,7 +11,7 @@ from translucid.phantom import anatomy, shapes
 from translucid.phantom.anatomy import Parameters
 from translucid.phantom.shapes import Array
 
-_TRIES = 40
+_TRIES = 64
 NOWHERE = -1000.0
 
 
@@ -74,7 +74,7 @@ def _sites(c: Any, p: Parameters, salt: int, patient: Array, radius: Array) -> A
     lists = {int(k): np.random.default_rng([c.seed, salt, int(k)]).random((_TRIES, 3)) for k in np.unique(patient)}
     u = np.array([lists[int(k)] for k in patient])
     at, found = _first_fit(p, _candidates(p, u), radius)
-    fallback = np.stack([-0.5 * p["width"], 0.1 * p["depth"], 0.45 * p["height"]], axis=1)
+    fallback = np.stack([-0.55 * p["width"], 0.1 * p["depth"], 0.55 * p["height"]], axis=1)
     return np.where(found[:, None], at, fallback)
 
 
@@ -113,7 +113,7 @@ def place(
     patch = _sites(c, q, 6, patient, 0.3 * wide)
     out |= {f"nodule_{a}": spot[:, k] for k, a in enumerate("xyz")} | {"nodule_r": radius}
     out |= {f"opacity_{a}": patch[:, k] for k, a in enumerate("xyz")} | {"opacity_r": wide}
-    out["nodule_density"] = np.where(truth[:, 2], 1.25 * solid, 0)
+    out["nodule_density"] = np.where(truth[:, 2], 1.9 * solid, 0)
     out["opacity_density"] = np.where(truth[:, 3], solid * (0.45 + 0.3 * now[:, 14]), 0)
     out["opacity_phase"] = 6 * own[:, 14]
     out["calcium"] = c.mimics * np.clip(0.15 + (age - 45) / 60, 0, 1) * (0.5 + own[:, 15])
