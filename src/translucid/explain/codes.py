@@ -226,7 +226,8 @@ def carry_back(
         transform, as in DeepFixCX (Gaudio et al. 2022), do not keep their sum.
 
     Fails when: a code is blind to the image (an empty footprint): what it contributed then stays in the residual. A
-    footprint says where a code looks, not where in its cell the evidence lies.
+    footprint says where a code looks, not where in its cell the evidence lies; it costs one adjoint per code, seconds
+    where the adjoint way costs milliseconds.
     """
     if gradient.ndim != 4 or (gradient.shape[0], *gradient.shape[2:]) != tuple(codes.shape):
         raise ShapeError(
