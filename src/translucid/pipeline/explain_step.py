@@ -16,6 +16,7 @@ from translucid.compress import DeepFixCX
 from translucid.config import fingerprint, whole_file, write_json
 from translucid.errors import lookup
 from translucid.explain import EXPLAINERS, average, code_gradients, edge_bias, explain_codes, spatial_bias
+from translucid.io.codes import CodeStore
 from translucid.io.index import label_matrix
 from translucid.models import load_model
 from translucid.pipeline.folder import RunFolder
@@ -52,8 +53,7 @@ def explain(study: Study, run: Path, echo: Callable[[str], None] = lambda line: 
         with folder.timed("explain", work.name):
             _explain_one(work, shown)
         folder.note("fingerprints", "explain", work.name, value=wanted)
-    if study.report.images == "plain":
-        _write_plain(folder, everyone[0], shown)
+    _show_plain(folder, everyone[0], shown)
 
 
 def choose_cases(work: Work) -> np.ndarray:
@@ -176,13 +176,18 @@ def _write(work: Work, shown: np.ndarray, arrays: Arrays, methods: dict[str, Any
     write_json(target / "maps.json", told)
 
 
-def _write_plain(folder: RunFolder, work: Work, shown: np.ndarray) -> None:
+def _show_plain(folder: RunFolder, work: Work, shown: np.ndarray) -> None:
     """The framed images of the shown cases, only where the recipe says that the report may show them."""
-    from translucid.io.codes import CodeStore
-
+    if work.study.report.images != "plain":
+        folder.clear(folder.maps("plain"))
+        return
+    wanted = fingerprint([folder.done("compress"), [int(i) for i in shown]])
+    if folder.done("explain", "plain") == wanted and (folder.maps("plain") / "maps.safetensors").is_file():
+        return
     pixels = CodeStore.open(folder.codes("plain")).read(shown)
     with whole_file(folder.maps("plain") / "maps.safetensors") as temporary:
         save_file({"plain": pixels.reshape(len(shown), -1, *work.space)}, temporary)
+    folder.note("fingerprints", "explain", "plain", value=wanted)
 
 
 def _array(values: Tensor) -> np.ndarray:
