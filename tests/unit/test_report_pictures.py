@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from translucid.report.keeps import _edges, in_words
 from translucid.report.numbers import Figure
 from translucid.report.pictures import AGAINST, FOR, grey, opacity, overlay, shrink, telling_slice
 from translucid.report.plots import Bar, Mark, bars, scatter, styles
@@ -93,3 +94,19 @@ def test_colours_differ_until_they_run_out_then_dashes_do() -> None:
 
 def test_text_in_svg_is_escaped() -> None:
     assert "<script>" not in str(el("text", "<script>", aria_label='"><script>'))
+
+
+def test_a_smooth_band_that_dwarfs_the_edges_is_named_not_drawn() -> None:
+    names, kinds = ["A", "V", "H", "D"], ["A", "V", "H", "D"]
+    dwarfing = str(_edges(["mass"], names, np.array([[6.0, 0.2, -0.1, 0.0]]), kinds)[0])
+    assert "smooth band A: +6.00, not drawn" in dwarfing
+    assert dwarfing.count("<rect") == 3 and "+0.20" in dwarfing
+    level = str(_edges(["mass"], names, np.array([[0.25, 0.2, -0.1, 0.0]]), kinds)[0])
+    assert "not drawn" not in level and level.count("<rect") == 4
+
+
+def test_compressors_in_words() -> None:
+    balanced, published = ({"kind": "deepfixcx", "cells": c} for c in ("balanced", "published"))
+    assert "only the mean magnitude in each of 19×19 cells" in in_words(balanced)
+    assert "only the sum of magnitudes in each of 19×19 cells" in in_words(published)
+    assert in_words({"kind": "new"}) == "A compressor of the kind “new”."

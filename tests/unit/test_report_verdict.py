@@ -36,13 +36,23 @@ def cost(
 
 
 WORDED = [
-    ((-0.08, -0.14, -0.02, 0.008), "bad", "a is worse than plain", "Macro AUC lower by 0.08 (0.02–0.14), p = 0.008."),
-    ((0.03, 0.01, 0.05, 0.0001), "good", "a is better than plain", "Macro AUC higher by 0.03 (0.01–0.05), p < 0.001."),
+    (
+        (-0.08, -0.14, -0.02, 0.008),
+        "bad",
+        "a is worse than plain",
+        "Macro AUC lower by 0.08 (0.02–0.14), p\u00a0=\u00a00.008.",
+    ),
+    (
+        (0.03, 0.01, 0.05, 0.0001),
+        "good",
+        "a is better than plain",
+        "Macro AUC higher by 0.03 (0.01–0.05), p\u00a0<\u00a00.001.",
+    ),
     (
         (-0.04, -0.12, 0.03, 0.31),
         "note",
         "a is not shown to differ from plain",
-        "Macro AUC differs by −0.04; the interval allows −0.12 to +0.03, p = 0.31. "
+        "Macro AUC differs by −0.04; the interval allows −0.12 to +0.03, p\u00a0=\u00a00.31. "
         "A loss above 0.05 is within the interval.",
     ),
     (
@@ -55,7 +65,7 @@ WORDED = [
         (-0.05, -0.101, -0.0004, 0.049),
         "bad",
         "a is worse than plain",
-        "Macro AUC lower by 0.0500 (0.0004–0.1010), p = 0.05.",
+        "Macro AUC lower by 0.0500 (0.0004–0.1010), p\u00a0=\u00a00.05.",
     ),
     (
         (-0.02, None, None, 0.2),
@@ -88,7 +98,7 @@ def test_costs_stand_beside_the_difference() -> None:
         cost("a", "speed_ratio", 0.5, 0.4, 0.8),
     ]
     assert verdict(rows, "plain")[0].detail == (
-        "Macro AUC lower by 0.08 (0.02–0.14). It keeps 6.3 % of the values, is 3.73 times smaller than JPEG at "
+        "Macro AUC lower by 0.08 (0.02–0.14). It keeps 6.3\u00a0% of the values, is 3.73 times smaller than JPEG at "
         "quality 95 and trains 2 times slower per image (1.25–2.50)."
     )
 
@@ -121,6 +131,19 @@ def test_guessing_and_heavy_codes_are_named() -> None:
     ]
 
 
+def test_a_baseline_that_guesses_is_said_first() -> None:
+    rows = [difference("a", -0.1, -0.2, -0.05), auc("plain", 0.55, 0.45, 0.65), auc("a", 0.8, 0.7, 0.9)]
+    assert headline(rows, "plain") == (
+        "The baseline plain is not shown to be better than guessing, so comparisons with it say little. "
+        "a is worse than plain."
+    )
+    assert verdict(rows, "plain")[0] == Finding(
+        "bad",
+        "The baseline plain is not shown to be better than guessing",
+        "Macro AUC 0.55 (0.45–0.65); guessing gives 0.50. Comparisons with it say little.",
+    )
+
+
 def test_gravest_first() -> None:
     rows = [difference("good", 0.1, 0.05, 0.2), difference("bad", -0.1, -0.2, -0.05), difference("note", 0, -0.1, 0.1)]
     assert [f.level for f in verdict(rows, "plain")] == ["bad", "note", "good"]
@@ -147,12 +170,13 @@ HEADLINES = [
             cost("b", "share_of_values", 0.0634),
             cost("c", "share_of_values", 0.5),
         ],
-        "Of 3 variants, a is worse than plain, and 2 are not shown to differ. b keeps least of these, 6.3 % of the "
-        "values; its AUC differs by −0.02 (−0.07 to +0.03).",
+        "Of 3 variants, a is worse than plain, and 2 are not shown to differ. b keeps least of these, "
+        "6.3\u00a0% of the values; its AUC differs by −0.02 (−0.07 to +0.03).",
     ),
     (
         [difference("a", -0.02, -0.07, 0.03), cost("a", "share_of_values", 0.0634)],
-        "a is not shown to differ from plain. It keeps 6.3 % of the values; its AUC differs by −0.02 (−0.07 to +0.03).",
+        "a is not shown to differ from plain. It keeps 6.3\u00a0% of the values; "
+        "its AUC differs by −0.02 (−0.07 to +0.03).",
     ),
 ]
 

@@ -329,8 +329,9 @@ def sum_line(told: Table, i: int, k: int, logit: float | None) -> str:
     total = f"sum {fixed(logit - bias - residual, 2, True)}, bias {fixed(bias, 2, True)}, logit {fixed(logit, 2, True)}"
     if told.get("exact") is True:
         return f"{total}: exact"
-    digits = 2 if abs(residual) >= 0.005 else 4
-    return f"{total}: {fixed(residual, digits, True)} unexplained"
+    if abs(residual) < 0.005:
+        return f"{total}: to within 0.005"
+    return f"{total}: {fixed(residual, 2, True)} unexplained"
 
 
 def _plain(run: Run, maps: Maps, case: str, limits: Limits, found: Album) -> Tile | None:
@@ -341,7 +342,7 @@ def _plain(run: Run, maps: Maps, case: str, limits: Limits, found: Album) -> Til
         return None
     base = _image(plane(pixels), limits.side, found)
     told = _boxes(run.regions.get(case)) if pixels.ndim == 3 else ()
-    words = ", ".join(box[0] for box in told)
+    words = ", ".join(dict.fromkeys(box[0] for box in told))
     alt = "the uncompressed image" + (f" with boxes around: {words}" if words else "")
     lines = (f"boxes: {words}",) if words else ("no boxes for this case",)
     return Tile("Uncompressed", alt, base, lines=lines, boxes=told, width=base.width, height=base.height)

@@ -9,7 +9,7 @@ import numpy as np
 from markupsafe import Markup
 
 from translucid.report.cases import Album, Image, Limits, Tile, _image, withheld
-from translucid.report.numbers import amount, percent, size
+from translucid.report.numbers import amount, fixed, percent, size
 from translucid.report.pictures import overlay, plane
 from translucid.report.plots import Bar, Style, bars
 from translucid.report.read import Maps, Run, Table, as_list, as_table
@@ -24,14 +24,10 @@ WORDS = {
     "median": "after a sliding median has shrunk the image",
     "quadtree": "after a quadtree has replaced even areas by their mean",
 }
-POOLS = {
-    "l1": "sum of magnitudes",
-    "l2": "sum of squares",
-    "sum": "sum",
-    "max": "maximum",
-    "min": "minimum",
-    "median": "median",
-}
+POOLS = {"l1": "sum of magnitudes", "l2": "sum of squares", "max": "maximum", "min": "minimum"}
+MEANS = {"l1": "mean magnitude", "l2": "mean square", "sum": "mean"}
+SMOOTH = 1.5
+"""How many times the strongest edge band the smooth band may reach before it is named in place of drawn."""
 ORIENTATIONS = {"A": "smooth", "V": "vertical edges", "H": "horizontal edges", "D": "diagonal"}
 
 
@@ -88,7 +84,8 @@ def in_words(compress: Table) -> str:
         return f"Keeps fixed pixels: {', '.join(WORDS.get(w, w) for w in words)}. The rest is thrown away."
     if kind == "deepfixcx":
         pool, cells = compress.get("pool", "l1"), compress.get("patches", 19)
-        pools = " and ".join(POOLS.get(str(p), str(p)) for p in (pool if isinstance(pool, list) else [pool]))
+        words = POOLS | (MEANS if compress.get("cells", "balanced") == "balanced" else {})
+        pools = " and ".join(words.get(str(p), str(p)) for p in (pool if isinstance(pool, list) else [pool]))
         grid = "×".join(map(str, cells)) if isinstance(cells, list) else f"{cells}×{cells}"
         return (
             f"A {compress.get('levels', 2)}-level {compress.get('wavelet', 'haar')} wavelet packet splits the image "
@@ -163,28 +160,37 @@ def biases(run: Run, styles: dict[str, Style]) -> list[Bias]:
 
 def _bias(maps: Maps, style: Style) -> Bias | None:
     places, edges = maps.arrays.whole("spatial_bias"), maps.arrays.whole("edge_bias")
-    if places is None or edges is None or not places.size or edges.ndim != 2:
+    if places is None or edges is None or not places.size or not edges.size or edges.ndim != 2:
         return None
     names = [str(b) for b in as_list(maps.told.get("bands"))]
     names = names if len(names) == edges.shape[1] else [f"band {i + 1}" for i in range(edges.shape[1])]
-    strongest, top = float(np.abs(places).max()), float(np.abs(edges).max())
+    strongest = float(np.abs(places).max())
+    tiles = [_place(*pair, strongest) for pair in zip(maps.labels, places, strict=False)]
     kinds = list(dict.fromkeys(orientation(b)[1] for b in names))
-    tiles, plots = [], []
-    for label, cells, values in zip(maps.labels, places, edges, strict=False):
-        flat = plane(cells[None])
-        uri = overlay(flat, strongest, 512)
-        tiles.append(
-            Tile(
-                label,
-                f"mean contribution of each cell to {label}",
-                None,
-                uri,
-                width=flat.shape[1],
-                height=flat.shape[0],
-            )
-        )
-        plots.append(bars(label, _bars(names, values, kinds), top))
+    plots = _edges(maps.labels, names, edges, kinds)
     return Bias(style, tiles, amount(strongest), plots, [(ORIENTATIONS.get(k, k), i) for i, k in enumerate(kinds)])
+
+
+def _place(label: str, cells: np.ndarray, strongest: float) -> Tile:
+    flat = plane(cells[None])
+    height, width = flat.shape
+    alt = f"mean contribution of each cell to {label}"
+    return Tile(label, alt, None, overlay(flat, strongest, 512), width=width, height=height)
+
+
+def _edges(labels: Sequence[str], names: Sequence[str], edges: np.ndarray, kinds: Sequence[str]) -> list[Markup]:
+    """One plot a label on a common scale; a smooth band that would dwarf all edges is named, not drawn."""
+    smooth = np.array([orientation(b)[0] == 0 for b in names])
+    strongest = [float(np.abs(edges[:, part]).max(initial=0)) for part in (smooth, ~smooth)]
+    dwarfs = bool(smooth.any() and (~smooth).any() and strongest[0] > SMOOTH * strongest[1])
+    top = strongest[1] if dwarfs else max(strongest)
+    plots = []
+    for label, values in zip(labels, edges, strict=False):
+        items = _bars(names, values, kinds)
+        left_out = [b for b in items if b.group == "smooth"] if dwarfs else []
+        note = ", ".join(f"smooth band {b.name}: {fixed(b.value, 2, signed=True)}, not drawn" for b in left_out)
+        plots.append(bars(label, [b for b in items if b not in left_out], top, note))
+    return plots
 
 
 def _bars(names: Sequence[str], values: np.ndarray, kinds: Sequence[str]) -> list[Bar]:

@@ -138,14 +138,14 @@ def enough(*values: float | None) -> int:
 def percent(share: float | None) -> str:
     """A share in percent, two significant figures below ten.
 
-    >>> percent(0.0881347), percent(1.0), percent(0.15625), percent(0.00123), percent(None)
-    ('8.8 %', '100 %', '16 %', '0.12 %', 'n/a')
+    >>> [percent(x) for x in (0.0881347, 1.0, 0.15625, 0.00123, None)]
+    ['8.8\xa0%', '100\xa0%', '16\xa0%', '0.12\xa0%', 'n/a']
     """
     if share is None:
         return "n/a"
     value = 100 * share
     digits = 0 if value >= 9.95 or value == 0 else 1 if value >= 0.995 else 2
-    return f"{fixed(value, digits)} %"
+    return f"{fixed(value, digits)}\u00a0%"
 
 
 def amount(value: float | None) -> str:
@@ -159,18 +159,6 @@ def amount(value: float | None) -> str:
     if float(value).is_integer() or abs(value) >= 100:
         return f"{value:,.0f}".replace(",", "\u202f").replace("-", "−")
     return fixed(value, 1 if abs(value) >= 10 else 2 if abs(value) >= 1 else 3)
-
-
-def span(figure: Figure) -> str:
-    """An amount with its range, where it has one.
-
-    >>> span(Figure(12.0, 9.4, 15.0)), span(Figure(3.0))
-    ('12 (9.40–15)', '3')
-    """
-    if not figure.known or figure.bounds is None:
-        return amount(figure.value)
-    low, high = figure.bounds
-    return f"{amount(figure.value)} ({amount(low)}–{amount(high)})"
 
 
 def size(count: float | None) -> str:
@@ -190,10 +178,10 @@ def p_text(p: float | None) -> str:
     """A p-value, never a naught.
 
     >>> p_text(0.0004), p_text(0.0312), p_text(0.004), p_text(None)
-    ('p < 0.001', 'p = 0.03', 'p = 0.004', '')
+    ('p\xa0<\xa00.001', 'p\xa0=\xa00.03', 'p\xa0=\xa00.004', '')
     """
     if p is None:
         return ""
     if p < 0.001:
-        return "p < 0.001"
-    return f"p = {p:.3f}" if p < 0.01 else f"p = {p:.2f}"
+        return "p\u00a0<\u00a00.001"
+    return f"p\u00a0=\u00a0{p:.3f}" if p < 0.01 else f"p\u00a0=\u00a0{p:.2f}"

@@ -107,7 +107,7 @@ def scatter(marks: Sequence[Mark], x_title: str, y_title: str, shares: bool) -> 
     width, height, left, top, bottom = 460.0, 330.0, 50.0, 14.0, 48.0
     xs = [v for m in marks for v in (m.x.value, m.x.low, m.x.high) if v]
     ys = [v for m in marks for v in (m.y.value, m.y.low, m.y.high) if v is not None]
-    x = Axis(min(xs) / 1.5, max(xs) * (1.25 if shares else 1.5), left, width - 12, log=True)
+    x = Axis(min(xs) / (1.9 if shares else 1.6), max(xs) * (1.25 if shares else 1.5), left, width - 12, log=True)
     y = Axis(*padded(ys), height - bottom, top)
     parts = _frame(x, y, x_title, y_title, percent if shares else None)
     taken = []
@@ -166,7 +166,7 @@ def _frame(x: Axis, y: Axis, x_title: str, y_title: str, show: object = None) ->
         )
     last = -1e9
     for v in x.ticks(5):
-        text = show(v).replace(" %", "\u202f%") if callable(show) else f"{v:,g}".replace(",", "\u202f")
+        text = show(v).replace("\u00a0", "\u202f") if callable(show) else f"{v:,g}".replace(",", "\u202f")
         if x.at(v) - last < len(text) * LETTER + 8:
             continue
         last = x.at(v)
@@ -249,28 +249,33 @@ class Bar:
     value: float
 
 
-def bars(title: str, items: Sequence[Bar], largest: float) -> Markup:
+def bars(title: str, items: Sequence[Bar], largest: float, note: str = "") -> Markup:
     """Signed bars side by side, groups apart, zero as the line in the middle."""
     groups: Mapping[str, list[Bar]] = {
         g: [b for b in items if b.group == g] for g in dict.fromkeys(b.group for b in items)
     }
     wide = max(4.0, min(18.0, 250.0 / max(len(items), 1)))
-    left, height, gap = 52.0, 190.0, 14.0
+    left, height, gap = 58.0, 190.0, 14.0
+    digits = 2 if largest >= 0.1 else 4
     width = max(300.0, left + len(items) * wide + (len(groups) + 1) * gap)
     y = Axis(-largest or -1.0, largest or 1.0, height - 40, 30)
     parts = [el("text", title, x=left, y=15, class_="head")]
     for v in (-largest, 0.0, largest):
-        parts.append(el("text", fixed(v, 2, signed=True), x=left - 7, y=y.at(v) + 4, text_anchor="end", class_="tick"))
+        parts.append(
+            el("text", fixed(v, digits, signed=True), x=left - 7, y=y.at(v) + 4, text_anchor="end", class_="tick")
+        )
         parts.append(el("line", x1=left, x2=width, y1=y.at(v), y2=y.at(v), class_="axis" if v == 0 else "grid"))
+    if note:
+        parts.append(el("text", note, x=left, y=height - 3, class_="tick"))
     x = left + gap
     for group, members in groups.items():
         for b in members:
             top, zero = min(y.at(b.value), y.at(0)), y.at(0)
-            note = el("title", f"{b.name}: {fixed(b.value, 3, signed=True)}")
+            hint = el("title", f"{b.name}: {fixed(b.value, 3, signed=True)}")
             parts.append(
                 el(
                     "rect",
-                    note,
+                    hint,
                     x=x + 0.5,
                     y=top,
                     width=wide - 1,

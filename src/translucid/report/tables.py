@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from translucid.report.numbers import MACRO, Figure, amount, fixed, interval, p_text, percent, size, span
+from translucid.report.numbers import MACRO, Figure, amount, fixed, interval, p_text, percent, size
 from translucid.report.plots import Style, auc_range, strip, strip_axis
 from translucid.report.read import Run, as_table
 
@@ -204,8 +204,8 @@ def costs(run: Run, styles: dict[str, Style]) -> Sheet:
             Cell(percent(f.get("share_of_values", v).value)),
             Cell(size(f.get("bytes_per_image", v).value)),
             Cell(_against_jpeg(ratio.value) or "n/a"),
-            Cell(span(f.get("seconds_per_15000", v)) + " s" if f.get("seconds_per_15000", v).known else "n/a"),
-            Cell(span(f.get("speed_ratio", v)) + " ×" if f.get("speed_ratio", v).known else "n/a"),
+            _range(f.get("seconds_per_15000", v), " s"),
+            _speed(run, v),
             Cell(amount(f.get("parameters", v).value)),
             Cell(f"{amount(memory)} MB" if memory else "n/a"),
             Cell(str(epochs) if epochs is not None else "n/a", f"best: {best}" if best is not None else ""),

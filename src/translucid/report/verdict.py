@@ -40,9 +40,9 @@ def verdict(rows: Rows, baseline: str) -> list[Finding]:
     for name in figures.variants:
         if name != baseline:
             found += _compared(figures, name, baseline)
-        found += _chance(figures, name)
+        found += _chance(figures, name, baseline)
     found += _sizes(figures)
-    return sorted(found, key=lambda f: ORDER.index(f.level))
+    return sorted(found, key=lambda f: (ORDER.index(f.level), not f.title.startswith("The baseline")))
 
 
 def headline(rows: Rows, baseline: str) -> str:
@@ -66,7 +66,9 @@ def headline(rows: Rows, baseline: str) -> str:
     worse = [v for v, d in compared.items() if _side(d) < 0]
     better = [v for v, d in compared.items() if _side(d) > 0]
     rest = [v for v in compared if v not in worse + better]
-    return " ".join(s for s in (_count(worse, better, rest, baseline), _smallest(figures, compared, worse)) if s)
+    caution = f"The baseline {baseline} is not shown to be better than guessing, so comparisons with it say little."
+    first = caution if _may_guess(figures, baseline) else ""
+    return _join(first, _count(worse, better, rest, baseline), _smallest(figures, compared, worse))
 
 
 # -- one variant ---------------------------------------------------------------------------------------------------
@@ -137,12 +139,21 @@ def _single_labels(figures: Figures, name: str, baseline: str) -> list[Finding]:
     return found
 
 
-def _chance(figures: Figures, name: str) -> list[Finding]:
+def _may_guess(figures: Figures, name: str) -> bool:
+    """Whether the interval of the AUC includes chance."""
+    bounds = figures.get("auc", name, figures.overall, "test").bounds
+    return bounds is not None and bounds[0] <= CHANCE
+
+
+def _chance(figures: Figures, name: str, baseline: str) -> list[Finding]:
     figure = figures.get("auc", name, figures.overall, "test")
-    if figure.bounds is None or figure.bounds[0] > CHANCE:
+    if figure.bounds is None or not _may_guess(figures, name):
         return []
     low, high = figure.bounds
     text = f"{_measured(figures)} {fixed(figure.value, 2)} ({fixed(low, 2)}–{fixed(high, 2)}); guessing gives 0.50."
+    if name == baseline and len(figures.variants) > 1:
+        title = f"The baseline {name} is not shown to be better than guessing"
+        return [Finding("bad", title, f"{text} Comparisons with it say little.")]
     return [Finding("warn", f"{name} is not shown to be better than guessing", text)]
 
 
