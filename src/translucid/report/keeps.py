@@ -84,8 +84,8 @@ def in_words(compress: Table) -> str:
         return f"Keeps fixed pixels: {', '.join(WORDS.get(w, w) for w in words)}. The rest is thrown away."
     if kind == "deepfixcx":
         pool, cells = compress.get("pool", "l1"), compress.get("patches", 19)
-        words = POOLS | (MEANS if compress.get("cells", "balanced") == "balanced" else {})
-        pools = " and ".join(words.get(str(p), str(p)) for p in (pool if isinstance(pool, list) else [pool]))
+        told = POOLS | (MEANS if compress.get("cells", "balanced") == "balanced" else {})
+        pools = " and ".join(told.get(str(p), str(p)) for p in (pool if isinstance(pool, list) else [pool]))
         grid = "×".join(map(str, cells)) if isinstance(cells, list) else f"{cells}×{cells}"
         return (
             f"A {compress.get('levels', 2)}-level {compress.get('wavelet', 'haar')} wavelet packet splits the image "

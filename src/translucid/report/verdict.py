@@ -30,8 +30,8 @@ def verdict(rows: Rows, baseline: str) -> list[Finding]:
     Example:
         >>> head = {"variant": "small", "label": "macro", "split": "test", "n": 90, "level": 0.95}
         >>> rows = [head | {"measure": "auc_difference", "value": -0.08, "low": -0.14, "high": -0.02, "p": 0.008}]
-        >>> verdict(rows, "plain")[0].detail
-        'Macro AUC lower by 0.08 (0.02–0.14), p = 0.008.'
+        >>> [(f.level, f.title) for f in verdict(rows, "plain")]
+        [('bad', 'small is worse than plain')]
 
     Fails when: many variants were tried; no interval is corrected for that.
     """
