@@ -102,20 +102,43 @@ def import_(layout: str, root: Path, out: Path | None, changes: tuple[str, ...])
     click.echo(import_dataset(layout, root, out, changes))
 
 
+def where(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say where shards are run; none of them changes what comes out, but --shard-size."""
+    for option in (
+        click.option("--workers", type=int, help="Processes on this machine; 0 means all cores."),
+        click.option("--shard-size", type=int, default=128, show_default=True, help="Images in a shard."),
+        click.option("--shard", default="", metavar="I/N", help="Only the share of task I (from 0) of N; no merge."),
+        click.option("--merge", is_flag=True, help="Run nothing; join what the tasks have finished."),
+        click.option("--executor", default="processes", show_default=True, help="processes, or dask."),
+        click.option("--scheduler", default="", metavar="ADDRESS", help="Address of the Dask scheduler."),
+        click.option("--tls-ca", type=FILE, help="Certificate of the authority, for tls://."),
+        click.option("--tls-cert", type=FILE, help="Own certificate."),
+        click.option("--tls-key", type=FILE, help="Key of the own certificate."),
+    ):
+        function = option(function)
+    return function
+
+
 @main.command()
 @click.argument("manifest", type=ANY)
 @click.argument("out", type=FOLDER)
 @click.option("--recipe", type=FILE, help="Take the settings of a recipe.")
 @click.option("--key", type=FILE, help="File with the key of the pseudonyms (mode 0600).")
-@click.option("--workers", type=int, help="Processes; 0 means all cores.")
+@where
 @settings
-def compress(
-    manifest: Path, out: Path, recipe: Path | None, key: Path | None, workers: int | None, changes: Any
-) -> None:
-    """Compress every image of MANIFEST into OUT/codes, e.g. --set compress.kind=deepfixcx --set compress.levels=2."""
-    from translucid.pipeline import compress_manifest
+def compress(manifest: Path, out: Path, recipe: Path | None, key: Path | None, changes: Any, **at: Any) -> None:
+    """Compress every image of MANIFEST into OUT/codes, e.g. --set compress.kind=deepfixcx --set compress.levels=2.
 
-    click.echo(compress_manifest(manifest, out, recipe, changes, key=key, workers=workers))
+    A stopped call goes on where it was. See docs/how-to/cluster.md for many machines.
+    """
+    from translucid.jobs import make_executor
+    from translucid.pipeline import How, compress_manifest
+
+    executor = make_executor(at["executor"], at["scheduler"], (at["tls_ca"], at["tls_cert"], at["tls_key"]))
+    how = How(executor, at["shard_size"], at["merge"])
+    click.echo(
+        compress_manifest(manifest, out, recipe, changes, key=key, workers=at["workers"], shard=at["shard"], how=how)
+    )
 
 
 def _verb(name: str, twin: str, help_text: str) -> None:

@@ -10,7 +10,7 @@ from typing import Literal
 from translucid.config import build, override, read_toml
 from translucid.errors import ConfigError, did_you_mean
 from translucid.jobs import Progress
-from translucid.pipeline.compress_step import compress
+from translucid.pipeline.compress_step import How, compress, compress_share
 from translucid.pipeline.evaluate_step import evaluate
 from translucid.pipeline.explain_step import explain
 from translucid.pipeline.folder import RunFolder
@@ -19,9 +19,11 @@ from translucid.pipeline.train_step import train
 from translucid.study import Study, read_study
 
 __all__ = [
+    "How",
     "RunFolder",
     "compress",
     "compress_manifest",
+    "compress_share",
     "evaluate",
     "evaluate_run",
     "explain",
@@ -116,12 +118,37 @@ def compress_manifest(
     *,
     key: Path | None = None,
     workers: int | None = None,
+    shard: str = "",
+    how: How | None = None,
 ) -> str:
-    """Compress every image of a manifest (or of a folder with manifest.csv) with one compressor or a recipe's."""
+    """Compress every image of a manifest (or of a folder with manifest.csv) with one compressor or a recipe's.
+
+    Args:
+        manifest: a CSV file, or a folder that holds one.
+        out: the run folder.
+        recipe: a TOML file whose settings are taken.
+        changes: `key=value` in place of single keys.
+        key: file with the key of the pseudonyms.
+        workers: processes on this machine; 0 means all cores.
+        shard: "i/n" to run only the share of task i of n and to merge nothing; empty to run what is absent and merge.
+        how: where the shards are run, how large they are, or that nothing but the merge is wanted.
+
+    Returns:
+        What was done, in a few lines.
+
+    Raises:
+        TranslucidError: one of its kinds, with what came, what was wanted and what to do.
+
+    Fails when: two calls without `shard` write the same run folder at once.
+    """
     settings = build(Study, override(read_toml(recipe) if recipe else {}, changes))
     data = replace(settings.data, layout="manifest", root=manifest, key=key or settings.data.key)
     settings = replace(settings, data=data, workers=settings.workers if workers is None else workers)
-    folder = compress(settings, out, _progress("compress"))
+    if shard:
+        if how is not None and how.merge_only:
+            raise ConfigError("a task with --shard merges nothing: leave out --shard or --merge")
+        return compress_share(settings, out, shard, _progress("compress"), how)
+    folder = compress(settings, out, _progress("compress"), how=how)
     done = folder.record()["steps"]["compress"]
     lines = [f"{done['cases']} images compressed, {done['rejects']} rejected ({out / 'rejects.csv'})"]
     for name, weight in done["stores"].items():

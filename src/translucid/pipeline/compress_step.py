@@ -2,27 +2,62 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from translucid.compress import COMPRESSORS
-from translucid.config import build, fingerprint, from_kind, read_json, write_json
-from translucid.errors import ConfigError, StaleRun
+from translucid.config import build, fingerprint, from_kind
+from translucid.errors import ConfigError, InputError, StaleRun
 from translucid.io.codes import CodeStore
 from translucid.io.framing import Framing
 from translucid.io.index import read_rejects, write_rejects
 from translucid.io.manifest import Manifest
-from translucid.jobs import Progress, run_job
-from translucid.pipeline.compressing import CompressJob
+from translucid.io.pseudonym import new_key
+from translucid.jobs import (
+    Executor,
+    Processes,
+    Progress,
+    absent_shards,
+    parse_share,
+    run_shards,
+    saved_from_a_full_disk,
+)
+from translucid.pipeline.compressing import CompressJob, state, tidy
 from translucid.pipeline.folder import RunFolder
 from translucid.pipeline.prepare import check_for_training, key_bytes, prepare
+from translucid.pipeline.shard import Recipe, json_text
 from translucid.study import Study
 from translucid.tensors import Compressor
 
 
-def compress(study: Study, run: Path, progress: Progress | None = None, *, for_training: bool = False) -> RunFolder:
+@dataclass(frozen=True)
+class How:
+    """How the shards are run; what comes out does not depend on it, but for `shard_size`.
+
+    Attributes:
+        executor: where; None takes the processes that the study's `workers` asks for.
+        shard_size: images in a shard; all of them are in memory at once.
+        merge_only: run nothing, only join what other calls have finished.
+    """
+
+    executor: Executor | None = None
+    shard_size: int = 128
+    merge_only: bool = False
+
+    def __post_init__(self) -> None:
+        if self.shard_size < 1:
+            raise ConfigError(f"shard size = {self.shard_size}: needs at least one image")
+
+
+def compress(
+    study: Study, run: Path, progress: Progress | None = None, *, for_training: bool = False, how: How | None = None
+) -> RunFolder:
     """Compress the study's images with every different compressor of its variants.
 
     A finished step with the same inputs and settings is kept; a stopped one goes on.
@@ -31,56 +66,142 @@ def compress(study: Study, run: Path, progress: Progress | None = None, *, for_t
         study: the recipe.
         run: the run folder; `codes/`, `index.csv`, `rejects.csv`, `regions.json` and `run.json` are written.
         progress: called with (shards done, shards in all).
-        for_training: also refuse labels that no model can learn from.
+        for_training: also refuse labels that no model can learn from, and weigh the images as JPEG for comparison.
+        how: where the shards are run.
 
     Raises:
         ConfigError, ManifestError, LeakError: the recipe or the data cannot be used.
-        InputError: none of the files could be read.
+        InputError: none of the files could be read, or shards are absent that others should have made.
+        TranslucidError: a worker was lost or the disk is full; what is finished is kept.
 
-    Fails when: two processes write the same run folder at the same time.
+    Fails when: two processes without `--shard` write the same run folder at the same time.
     """
-    folder = RunFolder(run)
+    how, folder = how or How(), RunFolder(run)
     manifest = prepare(study, run)
     warnings = check_for_training(manifest) if for_training else list(manifest.warnings)
     wanted = _fingerprint(study, manifest)
-    if folder.record_file.is_file() and folder.done("compress") == wanted and (run / "index.csv").is_file():
+    if _finished(folder, wanted):
         folder.begin(study)
+        tidy(run)
         return folder
-    job = _job(study, manifest, run)
-    _check_sizes(job)
-    _begin(folder, job)
-    folder.begin(study)
-    with folder.timed("compress") as entry:
-        run_job(job, study.workers, progress)
-        entry.update(_totals(folder, job, manifest))
-    entry["images_per_second"] = round(entry["cases"] / max(entry["seconds"], 1e-9), 1)
-    folder.note("steps", "compress", value=entry)
-    if entry["rejects"]:
-        warnings.append(
-            f"{entry['rejects']} of {entry['cases'] + entry['rejects']} files could not be used: rejects.csv"
-        )
-    folder.warn("compress", warnings)
-    folder.note("fingerprints", "compress", value=wanted)
+    with saved_from_a_full_disk(lambda: "finished shards are kept"):
+        _need_key(study, run, how.merge_only)
+        job = _begin(study, manifest, run, how, jpeg=for_training)
+        with folder.timed("compress") as entry:
+            done = 0 if how.merge_only else _run(job, how.executor or Processes(study.workers), progress)
+            _merge(folder, study, job)
+            entry.update(_totals(folder, job, manifest))
+        entry["images_per_second"] = round(done / max(entry["seconds"], 1e-9), 1) if done else None
+        folder.note("steps", "compress", value=entry)
+        folder.warn("compress", warnings + _rejected(entry))
+        folder.note("fingerprints", "compress", value=wanted)
     job.tidy()
     return folder
 
 
+def _run(job: CompressJob, executor: Executor, progress: Progress | None) -> int:
+    """Run what is not finished yet; returns how many files that were."""
+    absent = absent_shards(job)
+    run_shards(job, range(job.shards()), executor, progress)
+    return sum(len(job.rows(i)) for i in absent)
+
+
+def _rejected(entry: Mapping[str, Any]) -> list[str]:
+    rejects = entry["rejects"]
+    return [f"{rejects} of {entry['cases'] + rejects} files could not be used: rejects.csv"] if rejects else []
+
+
+def compress_share(
+    study: Study, run: Path, share: str, progress: Progress | None = None, how: How | None = None
+) -> str:
+    """Run the shards k with k mod n = i of a plan that n tasks share; none of them merges.
+
+    Args:
+        study: the recipe; it must be the same for all tasks, and so must its key be.
+        run: the run folder, which all tasks see.
+        share: "i/n".
+        progress: called with (shards done, shards of this task).
+        how: where the shards are run.
+
+    Returns:
+        What was done, in a line.
+
+    Raises:
+        ConfigError: `share` is not of this form, or the study has no key.
+
+    Fails when: the tasks see different files, sizes or times under the same names.
+    """
+    how = how or How()
+    task, tasks = parse_share(share)
+    if study.data.key is None:
+        raise ConfigError(
+            "tasks that share a run need one key, or each would draw its own pseudonyms: make one with "
+            "translucid.io.pseudonym.new_key and give all of them --key FILE"
+        )
+    manifest = prepare(study, run)
+    if RunFolder(run).record_file.is_file() and _finished(RunFolder(run), _fingerprint(study, manifest)):
+        return "this run is finished and merged; nothing to do"
+    with saved_from_a_full_disk(lambda: "finished shards are kept"):
+        job = _begin(study, manifest, run, how)
+    own = range(task, job.shards(), tasks)
+    ran = run_shards(job, own, how.executor or Processes(study.workers), progress)
+    return f"task {share}: {ran} of its {len(own)} shards run, {len(own) - ran} found finished; {job.shards()} in all"
+
+
+def _finished(folder: RunFolder, wanted: str) -> bool:
+    """Whether the step was finished with these inputs and settings, and its files still lie there."""
+    if not (folder.record_file.is_file() and folder.done("compress") == wanted):
+        return False
+    try:
+        folder.need_codes()
+        for name in folder.record()["steps"]["compress"]["stores"]:
+            open_store(folder, name)
+    except (InputError, StaleRun):
+        return False
+    return True
+
+
 def _fingerprint(study: Study, manifest: Manifest) -> str:
-    """Files by name, size and time; labels, splits; everything that decides the codes."""
-    files = []
-    for case in manifest.cases:
-        stat = manifest.path(case).stat()
-        files.append([case.file, case.frame, case.split, dict(case.labels), stat.st_size, stat.st_mtime_ns])
-    return fingerprint([files, manifest.labels, study.framing, study.stores])
+    """Files by name, size and time; what the index takes from the manifest; everything that decides the codes."""
+    digest = hashlib.sha256()
+    for c in manifest.cases:
+        labels = [c.labels.get(name) for name in manifest.labels]
+        known = [c.file, c.frame, c.patient, c.view, c.split, labels, dict(c.attributes), [list(b) for b in c.boxes]]
+        digest.update(json_text([*known, *state(manifest.root, c)]).encode())
+    return fingerprint([digest.hexdigest(), manifest.labels, study.framing, study.stores])
 
 
-def _job(study: Study, manifest: Manifest, run: Path) -> CompressJob:
+def _need_key(study: Study, run: Path, merge_only: bool) -> None:
+    """Draw a key for this run, whole or not at all; a merge must find the one that the shards were made with."""
+    kept = run / ".work" / "key"
+    if study.data.key is not None or study.data.layout == "phantom" or kept.is_file():
+        return
+    if merge_only:
+        raise ConfigError("a merge needs the key that the tasks had: give --key FILE")
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=kept.parent) as drawn:
+        new_key(Path(drawn, "key"))
+        os.replace(Path(drawn, "key"), kept)
+
+
+def _begin(study: Study, manifest: Manifest, run: Path, how: How, jpeg: bool = False) -> CompressJob:
     framing, bits = read_framing(study.framing)
     compressors: dict[str, Compressor] = {
         name: from_kind(COMPRESSORS, table, f"compress {name}") for name, table in study.stores.items()
     }
-    key = key_bytes(study.data, run, study)
-    return CompressJob(manifest, run, framing, compressors, key, bits, jpeg_baseline=framing.kind != "none")
+    recipe = Recipe(framing, compressors, bits, jpeg_baseline=jpeg and framing.kind != "none")
+    _check_sizes(recipe)
+    job = CompressJob(manifest, run, recipe, key_bytes(study.data, run, study), how.shard_size)
+    job.begin()
+    return job
+
+
+def _merge(folder: RunFolder, study: Study, job: CompressJob) -> None:
+    """Join the shards; until that is done and recorded, the folder no longer claims to be finished."""
+    if not absent_shards(job):
+        folder.begin(study)
+        folder.note("fingerprints", "compress", value=None)
+    job.merge()
 
 
 def read_framing(table: Mapping[str, Any]) -> tuple[Framing, int]:
@@ -91,28 +212,13 @@ def read_framing(table: Mapping[str, Any]) -> tuple[Framing, int]:
     return build(Framing, {k: v for k, v in table.items() if k != "bits"}, "framing"), bits
 
 
-def _check_sizes(job: CompressJob) -> None:
+def _check_sizes(recipe: Recipe) -> None:
     """Let every compressor say now, before any file is read, whether it fits the framed size."""
-    if job.framing.kind == "none":
+    if recipe.framing.kind == "none":
         return
-    space = (job.framing.size, job.framing.size)
-    for compressor in job.compressors.values():
+    space = (recipe.framing.size, recipe.framing.size)
+    for compressor in recipe.compressors.values():
         compressor.code_length(space)
-
-
-def _begin(folder: RunFolder, job: CompressJob) -> None:
-    """Keep the finished shards of the same job; sweep away those of another."""
-    plan = job.work / "plan.json"
-    identity = job.identity()
-    if plan.is_file() and read_json(plan).get("identity") == identity:
-        return
-    key = (job.work / "key").read_bytes() if (job.work / "key").is_file() else None
-    for stale in (job.work, folder.path / "codes"):
-        folder.clear(stale)
-    write_json(plan, {"identity": identity, "shards": job.shards()})
-    if key is not None:
-        (job.work / "key").touch(mode=0o600)
-        (job.work / "key").write_bytes(key)
 
 
 def _totals(folder: RunFolder, job: CompressJob, manifest: Manifest) -> dict[str, Any]:
@@ -122,13 +228,16 @@ def _totals(folder: RunFolder, job: CompressJob, manifest: Manifest) -> dict[str
         number = re.search(r"\d+", where)
         rejects.append({"row": int(number[0]) if number else 0, "reason": why})
     write_rejects(folder.path / "rejects.csv", rejects)
-    stores = {name: CodeStore.open(folder.codes(name)) for name in job.compressors}
+    stores = {name: CodeStore.open(folder.codes(name)) for name in job.recipe.compressors}
     cases = len(next(iter(stores.values())))
-    jpeg = job.jpeg_bytes
+    totals = job.totals()
+    jpeg = totals["jpeg95"]
     return {
         "cases": cases,
         "rejects": len(rejects),
         "index": folder.index_fingerprint(),
+        "shard_size": job.shard_size,
+        "worker_seconds": totals["seconds"],
         "jpeg95_bytes_per_image": round(jpeg / cases, 1) if jpeg else None,
         "stores": {name: _weight(store, cases) for name, store in stores.items()},
     }

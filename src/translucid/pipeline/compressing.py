@@ -1,31 +1,25 @@
-"""`compress`: files → framed pixels → codes of every asked compressor, in one pass over the files."""
+"""`compress` as a job: the plan of shards, what tells that one is whole, and how they are joined."""
 
 from __future__ import annotations
 
-import io
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
-from PIL import Image as Pillow
-
-from translucid.config import fingerprint, read_json, to_plain, with_kind, write_json
-from translucid.errors import InputError, UnreadableImage
-from translucid.io.codes import write_header, write_shard
-from translucid.io.framing import Framed, Framing
+from translucid import __version__
+from translucid.config import fingerprint, read_json, write_json
+from translucid.errors import InputError
+from translucid.io.codes import write_header
 from translucid.io.index import IndexRow, write_index, write_rejects
 from translucid.io.manifest import Manifest
-from translucid.io.placing import apply_box
 from translucid.io.pseudonym import pseudonym
-from translucid.io.readers import read_image
-from translucid.tensors import Compressor
-from translucid.types import Case, Space
-
-LEVELS = {8: 255, 16: 65535}
+from translucid.jobs import absent_shards, listed
+from translucid.pipeline.shard import Recipe, ShardTask, json_text
+from translucid.types import Case
 
 
 @dataclass(frozen=True)
@@ -33,23 +27,25 @@ class CompressJob:
     """One pass over a manifest: each file is decoded once and compressed by every compressor.
 
     Cases are taken in the order of their pseudonyms, so the order of the codes tells nothing of the order of the files.
-    A shard writes its codes first and its `part-*.json` last; the part is the sign that the shard is whole. Framed
-    pixels are rounded to `bits` (8 or 16; 32 leaves them), as any stored image is, so that codes stay exact on disk.
+    Until `merge`, everything lies in `.work/<identity>`: whoever starts with the same cases, key and settings meets the
+    same folder and adds to it, whoever starts with others harms nothing, and older codes stay until the new are whole.
     """
 
     manifest: Manifest
     out: Path
-    framing: Framing
-    compressors: Mapping[str, Compressor]
+    recipe: Recipe
     key: bytes
-    bits: int = 8
     shard_size: int = 128
-    jpeg_baseline: bool = False
 
     @property
+    def base(self) -> Path:
+        """Where unfinished work lies; removed by `tidy`."""
+        return self.out.absolute() / ".work"
+
+    @cached_property
     def work(self) -> Path:
-        """Where unfinished work lies; removed by `merge`."""
-        return self.out / ".work"
+        """The unfinished work of this plan."""
+        return self.base / self.identity
 
     @cached_property
     def order(self) -> list[tuple[str, int]]:
@@ -57,133 +53,154 @@ class CompressJob:
         cases = self.manifest.cases
         return sorted((pseudonym(self.key, "case", c.file, str(c.frame)), i) for i, c in enumerate(cases))
 
+    @cached_property
+    def identity(self) -> str:
+        """What must be equal for finished shards to be kept: the cases, the settings, and who compresses."""
+        recipe = self.recipe
+        stores = {name: recipe.header(name, (1, 1, 1), length=0) for name in recipe.compressors}
+        names = [name for name, _ in self.order]
+        return fingerprint([json_text(names), stores, recipe.jpeg_baseline, self.shard_size, __version__])
+
+    def begin(self) -> None:
+        """Make the folder of this plan; any number of processes may do so at once, for all write the same bytes."""
+        self.work.mkdir(parents=True, exist_ok=True)
+        if not (self.work / "plan.json").is_file():
+            write_json(self.work / "plan.json", {"identity": self.identity, "shards": self.shards()})
+
     def shards(self) -> int:
         """Number of shards."""
         return -(-len(self.order) // self.shard_size)
 
+    def rows(self, shard: int) -> list[tuple[str, int]]:
+        """Pseudonym and row of the manifest of a shard's cases."""
+        return self.order[shard * self.shard_size : (shard + 1) * self.shard_size]
+
     def part(self, shard: int) -> Path:
-        """The sign that a shard is whole."""
-        return self.work / f"part-{shard:05d}.json"
+        """The sign that a shard is whole; its name changes with the shard's files, so that changed ones are noticed."""
+        if shard not in self._parts:
+            files = json_text([self._file(self.manifest.cases[i]) for _, i in self.rows(shard)])
+            self._parts[shard] = self.work / f"part-{shard:05d}-{pseudonym(self.key, 'shard', files)}.json"
+        return self._parts[shard]
+
+    @cached_property
+    def _parts(self) -> dict[int, Path]:
+        return {}
+
+    def _file(self, case: Case) -> list[Any]:
+        return [case.file, case.frame, *state(self.manifest.root, case), [list(box) for box in case.boxes]]
 
     def done(self, shard: int) -> bool:
         """Whether the shard is whole."""
         return self.part(shard).is_file()
 
-    def run(self, shard: int) -> None:
-        """Read, frame and compress one shard."""
-        rows: list[dict[str, Any]] = []
-        rejects: list[dict[str, Any]] = []
-        frames: list[np.ndarray] = []
-        for name, i in self.order[shard * self.shard_size : (shard + 1) * self.shard_size]:
-            case = self.manifest.cases[i]
-            try:
-                framed = self._frame(case, frames[0].shape if frames else None)
-            except UnreadableImage as e:
-                reason = str(e).replace(case.file, "the file").replace(Path(case.file).name, "the file")
-                rejects.append({"row": i + 2, "reason": reason})
-                continue
-            frames.append(_rounded(framed.pixels, self.bits))
-            rows.append(self._row(name, case, framed))
-        sizes = self._write_codes(shard, np.stack(frames)) if frames else {}
-        space = list(frames[0].shape[1:]) if frames else None
-        write_json(self.part(shard), {"rows": rows, "rejects": rejects, "sizes": sizes, "space": space})
-
-    def _frame(self, case: Case, shape: tuple[int, ...] | None) -> Framed:
-        framed = self.framing.apply(read_image(self.manifest.path(case), case.frame))
-        if shape is not None and framed.pixels.shape != shape:
-            raise UnreadableImage(
-                f"{framed.pixels.shape} after framing, where the others have {shape}: choose a framing other than "
-                f"{self.framing.kind!r} so that all images get the same size"
-            )
-        return framed
-
-    def _row(self, name: str, case: Case, framed: Framed) -> dict[str, Any]:
-        boxes = [apply_box(box, framed.transform) for box in case.boxes]
-        return {
-            "case": name,
-            "patient": pseudonym(self.key, "patient", case.patient),
-            "split": case.split,
-            "view": case.view,
-            "labels": {label: case.labels.get(label) for label in self.manifest.labels},
-            "attributes": dict(case.attributes),
-            "boxes": [list(b) for b in boxes if b is not None],
-        }
-
-    def _write_codes(self, shard: int, pixels: np.ndarray) -> dict[str, Any]:
-        import torch
-
-        images = torch.from_numpy(pixels)
-        sizes: dict[str, Any] = {"jpeg95": _jpeg_bytes(pixels) if self.jpeg_baseline else None}
-        for name, compressor in self.compressors.items():
-            codes = compressor.encode(images).numpy()
-            if name == "plain" and self.bits == 8:
-                codes = np.rint(codes * 255).astype(np.uint8)
-            folder = self.out / "codes" / name
-            coding: Literal["raw", "packed"] = "raw" if name == "plain" else "packed"
-            sizes[name] = write_shard(folder, shard, codes, self.header(name, pixels.shape[1:]), coding)
-        return sizes
-
-    def header(self, name: str, shape: Space, check: bool = True) -> dict[str, Any]:
-        """What a store says of itself: the compressor's own JSON, how images were framed, and sizes."""
-        from translucid.compress import COMPRESSORS
-
-        compressor = self.compressors[name]
-        return {
-            "compressor": with_kind(COMPRESSORS, compressor),
-            "framing": to_plain(self.framing) | {"bits": self.bits},
-            "channels": shape[0],
-            "space": list(shape[1:]),
-            "code_length": compressor.code_length(tuple(shape[1:])) if check else 0,
-        }
+    def task(self, shard: int) -> ShardTask:
+        """The work of one shard."""
+        rows = self.rows(shard)
+        cases = [self.manifest.cases[i] for _, i in rows]
+        bare = tuple(Case(c.file, "-", boxes=c.boxes, frame=c.frame) for c in cases)
+        root = Path(os.path.abspath(self.manifest.root))
+        manifest = Manifest(root, bare, (), outside=self.manifest.outside)
+        return ShardTask(shard, self.part(shard), self.work / "codes", manifest, tuple(n for n, _ in rows), self.recipe)
 
     def merge(self) -> None:
-        """Join the parts: index, rejects, regions, and one header per store."""
-        parts = [read_json(self.part(i)) for i in range(self.shards())]
-        rows = [row for part in parts for row in part["rows"]]
-        rejects = sorted((r for part in parts for r in part["rejects"]), key=lambda r: r["row"])
-        write_rejects(self.out / "rejects.csv", rejects)
-        if not rows:
-            first = rejects[0]["reason"] if rejects else "the manifest is empty"
-            raise InputError(f"none of {len(rejects)} files could be used; the first: {first}")
-        write_index(self.out / "index.csv", [IndexRow.from_json(r) for r in rows], self.manifest.labels)
-        write_json(self.out / "regions.json", {r["case"]: r["boxes"] for r in rows if r["boxes"]})
-        space = next(part["space"] for part in parts if part["space"])
-        counts = {i: len(part["rows"]) for i, part in enumerate(parts)}
-        channels = self.framing.channels
-        for name in self.compressors:
-            write_header(self.out / "codes" / name, self.header(name, (channels, *space)), counts)
-        jpeg = sum(part["sizes"].get("jpeg95") or 0 for part in parts)
-        write_json(self.out / ".work" / "totals.json", {"jpeg95": jpeg})
+        """Join the parts: index, rejects, regions, and one header per store. May run again after it was stopped.
 
-    @property
-    def jpeg_bytes(self) -> int:
-        """What all framed images would take as JPEG of quality 95; 0 where that was not asked for."""
-        return int(read_json(self.work / "totals.json")["jpeg95"])
+        Raises:
+            InputError: shards are absent, no file could be used, or images differ in size.
+        """
+        if absent := absent_shards(self):
+            raise InputError(
+                f"{len(absent)} of {self.shards()} shards are absent ({listed(absent)}): run the tasks that have "
+                "not ended, with the same manifest, key and settings, then merge again"
+            )
+        found = self._gather()
+        write_rejects(self.out / "rejects.csv", found.rejects)
+        if not found.rows:
+            first = found.rejects[0]["reason"] if found.rejects else "the manifest is empty"
+            raise InputError(f"none of {len(found.rejects)} files could be used; the first: {first}")
+        self._place_codes(found)
+        write_index(self.out / "index.csv", found.rows, self.manifest.labels)
+        write_json(self.out / "regions.json", found.boxes)
+        write_json(self.work / "totals.json", {"jpeg95": found.jpeg, "seconds": round(found.seconds, 3)})
+        for leftover in self.out.glob(".*.tmp"):  # of a killed run
+            leftover.unlink(missing_ok=True)
+
+    def _gather(self) -> _Gathered:
+        place = dict(self.order)
+        found = _Gathered()
+        for shard in range(self.shards()):
+            part = read_json(self.part(shard))
+            found.add(shard, part, [self._row(name, self.manifest.cases[place[name]]) for name in part["kept"]])
+            found.rejects += [{"row": place[name] + 2, "reason": why} for name, why in part["rejects"].items()]
+        found.rejects.sort(key=lambda r: r["row"])
+        return found
+
+    def _row(self, name: str, case: Case) -> IndexRow:
+        patient = pseudonym(self.key, "patient", case.patient)
+        return IndexRow(name, patient, case.split, case.view, case.labels, case.attributes)
+
+    def _place_codes(self, found: _Gathered) -> None:
+        """Finish the stores where they were made, then put them in place of older ones."""
+        new, old, aside = self.work / "codes", self.out / "codes", self.work / "replaced"
+        if not new.is_dir():  # an earlier merge was stopped after this step
+            return
+        for name in self.recipe.compressors:
+            header = self.recipe.header(name, (self.recipe.framing.channels, *found.space))
+            write_header(new / name, header, found.counts)
+            for leftover in (new / name).glob(".*.tmp"):
+                leftover.unlink(missing_ok=True)
+        if old.is_dir():
+            shutil.rmtree(aside, ignore_errors=True)
+            old.rename(aside)
+        new.rename(old)
+
+    def totals(self) -> Mapping[str, Any]:
+        """Bytes of all framed images as JPEG of quality 95 (0: not asked for), and seconds of work."""
+        return dict(read_json(self.work / "totals.json"))
 
     def tidy(self) -> None:
-        """Remove the work folder, and with it a key that was drawn for this run."""
-        shutil.rmtree(self.work)
-
-    def identity(self) -> str:
-        """What must be equal for finished shards to be kept."""
-        rows = [(name, self.manifest.cases[i].split) for name, i in self.order]
-        settings = {name: self.header(name, (1, 1, 1), check=False) for name in self.compressors}
-        return fingerprint([rows, self.manifest.labels, settings, self.shard_size])
+        """Remove all unfinished work, and with it a key that was drawn for this run."""
+        tidy(self.out)
 
 
-def _rounded(pixels: np.ndarray, bits: int) -> np.ndarray:
-    """Values in [0, 1] → the nearest k/255 or k/65535."""
-    if bits not in LEVELS:
-        return pixels
-    levels = np.float32(LEVELS[bits])
-    return np.rint(pixels * levels) / levels
+class _Gathered:
+    """What the parts tell, small enough for all cases at once: labels and attributes are the manifest's own."""
+
+    def __init__(self) -> None:
+        self.rows: list[IndexRow] = []
+        self.rejects: list[dict[str, Any]] = []
+        self.boxes: dict[str, list[Any]] = {}
+        self.counts: dict[int, int] = {}
+        self.space: tuple[int, ...] = ()
+        self.jpeg = 0
+        self.seconds = 0.0
+
+    def add(self, shard: int, part: Mapping[str, Any], rows: list[IndexRow]) -> None:
+        """Take one part; all images of a run have one size."""
+        space = tuple(part["space"] or ())
+        if space and self.space and space != self.space:
+            raise InputError(
+                f"after framing some images have {space} pixels and others {self.space}; wanted one size: choose a "
+                "framing other than 'none'"
+            )
+        self.space = self.space or space
+        self.rows += rows
+        self.boxes |= part["boxes"]
+        self.counts[shard] = len(rows)
+        self.jpeg += part["sizes"].get("jpeg95") or 0
+        self.seconds += part["seconds"]
 
 
-def _jpeg_bytes(pixels: np.ndarray) -> int:
-    """What the framed images would take as JPEG of quality 95, the usual way to keep them."""
-    total = 0
-    for image in np.rint(pixels * 255).astype(np.uint8):
-        buffer = io.BytesIO()
-        Pillow.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0)).save(buffer, "JPEG", quality=95)
-        total += buffer.tell()
-    return total
+def state(root: Path, case: Case) -> tuple[int | None, int | None]:
+    """Size and time of a file; nothing where it has vanished, which costs a reject when it is read."""
+    try:
+        found = os.stat(os.path.join(root, case.file))
+    except (OSError, ValueError):
+        return None, None
+    return found.st_size, found.st_mtime_ns
+
+
+def tidy(run: Path) -> None:
+    """Remove unfinished work from a run folder: the key first."""
+    (run / ".work" / "key").unlink(missing_ok=True)
+    shutil.rmtree(run / ".work", ignore_errors=True)
