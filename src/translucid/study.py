@@ -62,12 +62,13 @@ class Variant:
 class ExplainSettings:
     """Which cases and methods the explanations show: `cases` per label, of the split `split`.
 
-    `methods` are for CNNs; `steps` are the points over which gradient × code is integrated for models on codes (0: the
-    gradient at the codes only, and contributions need not add up).
+    `methods` are for CNNs. For models on codes gradient × code is integrated over `steps` points (0: the gradient at the
+    codes only, and contributions need not add up) from `baseline`: the mean of the training codes, or codes of zero.
     """
 
     cases: int = 4
-    steps: int = 16
+    steps: int = 64
+    baseline: Literal["mean", "zero"] = "mean"
     split: str = "test"
     methods: tuple[str, ...] = ("gradcam", "hirescam")
 

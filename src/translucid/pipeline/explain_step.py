@@ -32,8 +32,8 @@ CHUNK = 16
 def explain(study: Study, run: Path, echo: Callable[[str], None] = lambda line: None) -> None:
     """Write `maps/<variant>/` for the shown cases, from the compressed data alone.
 
-    CNNs get the asked CAM methods; models on codes get gradient × code, integrated from empty codes so that
-    contributions add up, and carried back to the image; DeepFixCX also its spatial and edge bias.
+    CNNs get the asked CAM methods; models on codes get gradient × code, integrated from the average training codes so
+    that contributions add up, and carried back to the image; DeepFixCX also its spatial and edge bias.
 
     Raises:
         InputError: a variant has not been trained.
@@ -105,11 +105,21 @@ def _by_cam(work: Work, model: torch.nn.Module, x: Tensor) -> dict[str, Explanat
 
 
 def _by_codes(work: Work, model: torch.nn.Module, codes: Tensor) -> dict[str, Explanation]:
-    labels, steps = list(range(len(work.labels))), work.study.explain.steps
-    parts = [
-        explain_codes(model, some, labels, work.compressor, work.space, steps=steps) for some in codes.split(CHUNK)
-    ]
+    labels, how = list(range(len(work.labels))), _path(work)
+    parts = [explain_codes(model, some, labels, work.compressor, work.space, **how) for some in codes.split(CHUNK)]
     return {"gradient_times_code": _joined(parts)}
+
+
+def _path(work: Work) -> dict[str, Any]:
+    """Where the integration begins: the mean of the training codes (the average patient), or nothing at all."""
+    settings = work.study.explain
+    if settings.baseline == "zero":
+        return {"steps": settings.steps}
+    rows = work.rows("train")
+    total = np.zeros(work.store.shape[1:])
+    for some in np.array_split(rows, max(1, len(rows) // 512)):
+        total += work.store.read(some).sum(0)
+    return {"steps": settings.steps, "baseline": torch.from_numpy((total / len(rows)).astype(np.float32))}
 
 
 def _joined(parts: list[Explanation]) -> Explanation:
@@ -128,11 +138,11 @@ def _biases(work: Work, model: torch.nn.Module, shown: np.ndarray, arrays: Array
         return []
     rows = work.rows(work.study.explain.split)
     everyone = np.unique(np.concatenate([rows, shown]))
-    labels, steps = list(range(len(work.labels))), work.study.explain.steps
+    labels, how = list(range(len(work.labels))), _path(work)
     cells, edges = [], []
     for some in np.array_split(everyone, max(1, len(everyone) // (4 * CHUNK))):
         codes = torch.from_numpy(work.store.read(some))
-        contributions = code_gradients(model, codes, labels, steps=steps).contributions
+        contributions = code_gradients(model, codes, labels, **how).contributions
         cells.append(spatial_bias(contributions, compressor.split))
         edges.append(edge_bias(contributions, compressor.split))
     place = {int(row): i for i, row in enumerate(everyone)}
