@@ -62,8 +62,8 @@ class Variant:
 class ExplainSettings:
     """Which cases and methods the explanations show: `cases` per label, of the split `split`.
 
-    `methods` are for CNNs. For models on codes gradient × code is integrated over `steps` points (0: the gradient at the
-    codes only, and contributions need not add up) from `baseline`: the mean of the training codes, or codes of zero.
+    `methods` are for CNNs. For models on codes gradient × code is integrated over `steps` points (0: the gradient at
+    the codes only, and contributions need not add up) from `baseline`: the mean of the training codes, or codes of zero.
     """
 
     cases: int = 4
