@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from translucid.report.numbers import amount, finite, fixed
-from translucid.report.pictures import grey, overlay, plane, slice_of, telling_slice
+from translucid.report.pictures import common_scale, grey, overlay, plane, slice_of, telling_slice
 from translucid.report.plots import Style
 from translucid.report.read import Maps, Run, Table, as_list, as_table, entry
 
@@ -63,7 +63,8 @@ class Scale:
     """The common scale of one method's maps in one variant."""
 
     method: str
-    largest: str
+    full: str
+    strongest: str
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,7 @@ class Album:
     left_out: int = 0
     variants_left_out: int = 0
     remarks: list[tuple[str, str, list[str]]] = field(default_factory=list)
+    scales: dict[tuple[str, str], float] = field(default_factory=dict)
 
 
 def album(run: Run, styles: dict[str, Style], limits: Limits) -> Album:
@@ -112,6 +114,7 @@ def album(run: Run, styles: dict[str, Style], limits: Limits) -> Album:
     found.left_out = max(0, len(everyone) - limits.cases)
     found.labels = list(dict.fromkeys(x for name in names for x in run.maps[name].labels))
     same = {name: _coinciding(run.maps[name]) for name in names}
+    found.scales = {(n, m): _scale(run.maps[n], m) for n in names for m in run.maps[n].methods if m not in same[n]}
     for number, case in enumerate(everyone[: limits.cases], 1):
         rows = [_row(run, name, case, styles[name], same[name], limits, found) for name in names]
         told = [(styles[n], _predictions(run.maps[n], case)) for n in names if case in run.maps[n].cases]
@@ -196,14 +199,30 @@ def _row(
         tiles += _fed(maps, i, at, limits, found, name)
     shown = [m for m in maps.methods if m not in same]
     for k in labels:
-        tiles += [t for m in shown if (t := _map_tile(maps, m, i, k, at, base, same, limits)) is not None]
-    scales = [Scale(_joined(m, same), amount(largest(maps, m))) for m in shown if f"placed/{m}" in maps.arrays.names]
+        tiles += [
+            t
+            for m in shown
+            if (t := _map_tile(maps, m, i, k, at, base, same, limits, found.scales[name, m])) is not None
+        ]
+    there = [m for m in shown if f"placed/{m}" in maps.arrays.names]
+    scales = [_told_scale(maps, m, found.scales[name, m], same) for m in there]
     return Row(style, tiles, scales)
 
 
 def largest(maps: Maps, method: str) -> float:
-    """The common scale of a method's maps, in logits."""
+    """The largest magnitude of a method's maps, in logits."""
     return finite(maps.methods[method].get("largest")) or 1e-12
+
+
+def _scale(maps: Maps, method: str) -> float:
+    """The common scale of a method's maps, over all shown cases and labels."""
+    placed = (maps.arrays.case(f"placed/{method}", i) for i in range(len(maps.cases)))
+    return common_scale((p for p in placed if p is not None), largest(maps, method))
+
+
+def _told_scale(maps: Maps, method: str, full: float, same: dict[str, str]) -> Scale:
+    top = largest(maps, method)
+    return Scale(_joined(method, same), amount(full), amount(top) if full < top else "")
 
 
 def _joined(method: str, same: dict[str, str]) -> str:
@@ -292,7 +311,15 @@ def _fed(maps: Maps, i: int, at: int | None, limits: Limits, found: Album, name:
 
 
 def _map_tile(
-    maps: Maps, method: str, i: int, k: int, at: int | None, base: Image | None, same: dict[str, str], limits: Limits
+    maps: Maps,
+    method: str,
+    i: int,
+    k: int,
+    at: int | None,
+    base: Image | None,
+    same: dict[str, str],
+    limits: Limits,
+    full: float,
 ) -> Tile | None:
     placed = maps.arrays.case(f"placed/{method}", i)
     if placed is None or k >= len(placed):
@@ -308,7 +335,7 @@ def _map_tile(
         label,
         alt,
         base,
-        overlay(flat, largest(maps, method), limits.map_side),
+        overlay(flat, full, limits.map_side),
         tuple(lines),
         width=width,
         height=height,

@@ -89,15 +89,13 @@ def context(run: Run, limits: Limits) -> dict[str, Any]:
     shown = album(run, drawn, limits)
     kept = stores(run, drawn, limits, shown)
     told = as_table(run.recipe.get("report"))
-    findings = [*shared_patients(run.index), *verdict(run.rows, run.baseline)]
-    findings.sort(key=lambda f: ORDER.index(f.level))
+    findings, more = found(run)
     return {
         "title": str(told.get("title") or run.recipe.get("name") or run.path.name),
         "note": str(told.get("note") or ""),
         "headline": headline(run.rows, run.baseline),
-        "warnings": warnings(run),
-        "findings": findings[:FIRST],
-        "more_findings": findings[FIRST:],
+        "findings": findings,
+        "more_findings": more,
         "margin": f"{MARGIN:.2f}",
         "level": _level(run),
         "facts": facts(run),
@@ -119,14 +117,25 @@ def context(run: Run, limits: Limits) -> dict[str, Any]:
     }
 
 
+def found(run: Run) -> tuple[list[Finding], list[Finding]]:
+    """Findings and the run's own warnings, gravest first: what is shown at once, and what is folded; no warning is."""
+    told = warnings(run)
+    others = sorted([*shared_patients(run.index), *verdict(run.rows, run.baseline)], key=_rank)
+    return sorted([*told, *others[:FIRST]], key=_rank), others[FIRST:]
+
+
+def _rank(finding: Finding) -> int:
+    return ORDER.index(finding.level)
+
+
 def warnings(run: Run) -> list[Finding]:
     """What the steps warned of; a warning is a sentence or {"step", "text"}."""
-    found = []
+    told = []
     for entry in as_list(run.record.get("warnings")):
         table = as_table(entry)
         text = str(table.get("text", "")) if table else str(entry)
-        found.append(Finding("warn", text, str(table.get("step", ""))))
-    return found
+        told.append(Finding("warn", text))
+    return told
 
 
 def _level(run: Run) -> str:

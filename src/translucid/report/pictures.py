@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
+from collections.abc import Iterable
 
 import numpy as np
 from PIL import Image
@@ -55,6 +56,22 @@ def overlay(values: np.ndarray, largest: float, side: int) -> str:
     picture.putpalette([channel for colour in colours for channel in colour])
     alpha = bytes(round(opacity((i - STEPS) / STEPS) * 255) for i in range(2 * STEPS + 1))
     return _uri(picture, transparency=alpha)
+
+
+def common_scale(maps: Iterable[np.ndarray], largest: float) -> float:
+    """What is drawn at full strength: the largest magnitude, unless a few lone points would fade all the rest.
+
+    Then it is the 99th percentile of the magnitudes that are not zero, and of several cases the median of theirs.
+
+    >>> common_scale([np.array([0.0, 1.0, 2.0])], 2.0)
+    2.0
+    >>> round(common_scale([np.array([0.1] * 999 + [5.0])], 5.0), 3)
+    0.1
+    """
+    there = [np.abs(values[values != 0]) for values in maps]
+    typical = [float(np.percentile(values, 99)) for values in there if values.size]
+    found = float(np.median(typical)) if typical else largest
+    return largest if found > 0.5 * largest else found
 
 
 def opacity(share: float) -> float:
