@@ -63,7 +63,7 @@ class ExplainSettings:
     """Which cases and methods the explanations show: `cases` per label, of the split `split`.
 
     `methods` are for CNNs. For models on codes gradient × code is integrated over `steps` points (0: the gradient at
-    the codes only, and contributions need not add up) from `baseline`: the mean of the training codes, or codes of zero.
+    the codes only, and contributions need not add up) from `baseline`: the mean of the training codes, or zero.
     """
 
     cases: int = 4

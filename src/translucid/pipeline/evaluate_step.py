@@ -51,8 +51,11 @@ def evaluate(study: Study, run: Path) -> list[Row]:
 
 def _classification(work: Work, y: np.ndarray, logits: np.ndarray, patients: np.ndarray) -> list[Row]:
     val, settings = work.rows("val"), work.study.evaluate
-    cuts = np.nan_to_num(fit_thresholds(y[val], logits[val])) if len(val) else None
-    rows: list[Row] = []
+    cuts = np.nan_to_num(fit_thresholds(y[val], logits[val])) if len(val) else np.zeros(y.shape[1])
+    rows = [
+        _cost(work, "threshold", float(cut), n=len(val)) | {"label": name, "split": "val"}
+        for name, cut in zip(work.labels, cuts, strict=True)
+    ]
     for split in ("val", "test"):
         at = work.rows(split)
         if len(at):

@@ -12,7 +12,7 @@ from typing import Any
 
 from translucid.config import build, fingerprint, override, read_json, to_plain, versions, write_json
 from translucid.errors import InputError, StaleRun
-from translucid.study import Study, public_record
+from translucid.study import Study, public_record, store_name
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class RunFolder:
             "versions": versions(),
             "warnings": old.get("warnings", []),
             "stores": to_plain(study.stores),
-            "variants": {name: to_plain(row) for name, row in rows.items()},
+            "variants": {name: {"store": store_name(row.compress)} | to_plain(row) for name, row in rows.items()},
             "steps": old.get("steps", {}),
             "fingerprints": old.get("fingerprints", {}),
         }
