@@ -1,8 +1,8 @@
 """Lossless coding of compressed records: floats that are really integers are stored as integers.
 
-The steps: write the floats as integers that keep their order, predict each from its neighbours, split the residuals
-into byte planes, and hand each plane to an entropy coder. Which way is best is tried on a sample and recorded in the
-"plan", so a reader needs no guess.
+The steps: write the floats as whole numbers (`translucid.io.integers`), then write each stream of numbers either with
+the adaptive range coder, which predicts them, or as byte planes packed by a coder of the standard library. Which way
+is best is tried on a sample and recorded in the "plan", so a reader needs no guess.
 """
 
 from __future__ import annotations
@@ -12,20 +12,32 @@ import json
 import lzma
 import math
 from collections.abc import Callable, Mapping
-from itertools import product
 from typing import Any
 
 import numpy as np
 
 from translucid.errors import ConfigError, InputError, ShapeError, did_you_mean
-from translucid.io.integers import PREDICTORS, as_levels, as_scaled, from_planes, ordered, planes, unordered
+from translucid.io.integers import (
+    MOST_LEVELS,
+    PREDICTORS,
+    as_levels,
+    as_steps,
+    from_planes,
+    from_steps,
+    ordered,
+    planes,
+    unordered,
+)
 
 Arrays = dict[str, np.ndarray]
-SCALES = (255.0, 510.0, 4095.0, 8190.0, 65535.0)
+DAMAGE = (LookupError, ValueError, TypeError, ArithmeticError, EOFError, OSError, MemoryError, lzma.LZMAError)
+SCALES = (*(255.0 * 2**j for j in range(8)), 4095.0, 8190.0, 65535.0, 131070.0)
 HINTS = {"rows", "scales"}
-SAMPLE = 48
-TRIAL = 1 << 18
-LARGE = 1 << 23
+SAMPLE = 1 << 15
+FEW = 1 << 12
+CLEAR = 1.1
+TRIAL = 1 << 16
+LARGE = 1 << 20
 
 _FILTERS = {
     "lzma": [{"id": lzma.FILTER_LZMA2, "preset": 6, "lc": 4, "lp": 0, "pb": 0}],
@@ -56,53 +68,87 @@ CODERS: dict[str, tuple[Callable[[bytes], bytes], Callable[[bytes, int], bytes]]
 """Name → (pack, unpack to a known size: a damaged stream cannot ask for more memory)."""
 
 
-# -- integers ⇄ bytes ----------------------------------------------------------------------------------------------
+# -- whole numbers ⇄ bytes -----------------------------------------------------------------------------------------
 
 
 def _arrange(values: np.ndarray, how: Mapping[str, Any]) -> list[bytes]:
-    grid = values.reshape(len(values), -1, how["row"])
-    rest = PREDICTORS[how["predictor"]][0](grid).reshape(len(values), -1)
+    rest = PREDICTORS[how["predictor"]][0](values)
     return [p.tobytes() for p in planes(rest.T if how["turned"] else rest)]
 
 
-def _restore(parts: list[bytes], shape: tuple[int, int], how: Mapping[str, Any]) -> np.ndarray:
-    lying = shape[::-1] if how["turned"] else shape
-    total = from_planes([np.frombuffer(p, np.int8).reshape(lying) for p in parts])
-    rest = (total.T if how["turned"] else total).reshape(shape[0], -1, how["row"])
-    return PREDICTORS[how["predictor"]][1](rest).reshape(shape)
+def _packed_planes(values: np.ndarray) -> tuple[int, dict[str, Any]]:
+    """The best prediction and order for byte planes: size in bytes with the fastest coder, and what won."""
+    ways = [{"predictor": p, "turned": t} for p in PREDICTORS for t in (False, True)]
+    sizes = [sum(len(bz2.compress(p)) for p in _arrange(values, way)) for way in ways]
+    best = int(np.argmin(sizes))
+    return sizes[best], ways[best]
 
 
-def _plan(values: np.ndarray, rows: list[int]) -> tuple[int, dict[str, Any]]:
-    """Try predictions, orders and row lengths on a sample with the fastest coder: size in bytes and what won."""
-    sample = values[:: -(-len(values) // SAMPLE)]
-    best: tuple[int, dict[str, Any]] = (1 << 62, {})
-    for predictor, turned, row in product(PREDICTORS, (False, True), rows):
-        if row != rows[0] and predictor not in ("left", "plane"):
-            continue
-        how = {"predictor": predictor, "turned": turned, "row": row}
-        size = sum(len(bz2.compress(p[:TRIAL])) for p in _arrange(sample, how))
-        if size < best[0]:
-            best = (size, how)
+def _ranged(values: np.ndarray, rows: list[int]) -> tuple[int, dict[str, Any]] | None:
+    """The best row length and context for the range coder: size in bytes and what won; None where it cannot serve."""
+    from translucid.io import rangecoder
+
+    grids = {row: values.reshape(len(values), -1, row) for row in rows}
+    rules = {row: rangecoder.fit_rule(grid, rounds=2) for row, grid in grids.items()}
+    row = min(rows, key=lambda r: rangecoder.residual_bits(grids[r], rules[r]))
+    best: tuple[int, dict[str, Any]] | None = None
+    for textured in (True, False):
+        data = rangecoder.encode(grids[row], rules[row], textured)
+        if data is not None and (best is None or len(data) < best[0]):
+            best = len(data), {"coder": "range", "row": row, "textured": textured}
     return best
 
 
+def _plans(values: np.ndarray, rows: list[int]) -> list[dict[str, Any]]:
+    """How to write a stream, tried on a sample of its cases; two ways where the sample does not decide."""
+    cases = max(1, SAMPLE // values.shape[1])
+    sample = values[:: -(-len(values) // cases)]
+    size, way = _packed_planes(sample)
+    ways: list[tuple[float, dict[str, Any]]] = [(size, way | {"coder": "planes"})]
+    ranged = _ranged(sample, rows) if values.size >= FEW else None
+    if ranged is not None:
+        ways.append((ranged[0] + sample.size / 256, ranged[1]))  # reading costs time even where it costs no room
+    least = min(size for size, _ in ways)
+    return [way for size, way in ways if size < CLEAR * least or size == least]
+
+
 def _encode_integers(values: np.ndarray, rows: list[int], name: str) -> tuple[dict[str, Any], Arrays]:
-    how = _plan(values, rows)[1]
-    coders: list[str] = []
+    tried = [_written(values, how | {"shape": list(values.shape)}, name) for how in _plans(values, rows)]
+    return min(tried, key=lambda t: sum(a.size for a in t[1].values()))
+
+
+def _written(values: np.ndarray, how: dict[str, Any], name: str) -> tuple[dict[str, Any], Arrays]:
+    if how["coder"] == "range":
+        from translucid.io import rangecoder
+
+        grid = values.reshape(len(values), -1, how["row"])
+        how["rule"] = rangecoder.fit_rule(grid)
+        data = rangecoder.encode(grid, how["rule"], how["textured"])
+        if data is not None:
+            return how, {f"{name}_0": data}
+        how |= {"coder": "planes", "predictor": "none", "turned": False}
+    packers: list[str] = []
     arrays: Arrays = {}
     for i, plane in enumerate(_arrange(values, how)):
-        trial = plane[:TRIAL]
         quick = [c for c in CODERS if len(plane) <= LARGE or not c.startswith("lzma")]  # lzma packs about 1 MB/s
-        coders.append(min(quick, key=lambda c: len(CODERS[c][0](trial))))
-        arrays[f"{name}_{i}"] = np.frombuffer(CODERS[coders[-1]][0](plane), np.uint8)
-    return how | {"coders": coders, "shape": list(values.shape)}, arrays
+        packers.append(min(quick, key=lambda c: len(CODERS[c][0](plane[:TRIAL]))))
+        arrays[f"{name}_{i}"] = np.frombuffer(CODERS[packers[-1]][0](plane), np.uint8)
+    return how | {"packers": packers}, arrays
 
 
 def _decode_integers(how: Mapping[str, Any], arrays: Mapping[str, np.ndarray], name: str) -> np.ndarray:
-    rows, columns = (int(s) for s in how["shape"])
-    coders = enumerate(how["coders"])
-    parts = [CODERS[c][1](arrays[f"{name}_{i}"].tobytes(), rows * columns) for i, c in coders]
-    return _restore(parts, (rows, columns), how)
+    cases, columns = (int(s) for s in how["shape"])
+    if how["coder"] == "range":
+        from translucid.io import rangecoder
+
+        row = int(how["row"])
+        shape = (cases, columns // row, row)
+        return rangecoder.decode(arrays[f"{name}_0"], shape, how["rule"], how["textured"]).reshape(cases, columns)
+    packers = enumerate(how["packers"])
+    parts = [CODERS[p][1](arrays[f"{name}_{i}"].tobytes(), cases * columns) for i, p in packers]
+    lying = (columns, cases) if how["turned"] else (cases, columns)
+    total = from_planes([np.frombuffer(p, np.int8).reshape(lying) for p in parts])
+    return PREDICTORS[how["predictor"]][1](total.T if how["turned"] else total)
 
 
 # -- the two verbs -------------------------------------------------------------------------------------------------
@@ -117,41 +163,39 @@ def _settings(hints: Mapping[str, Any] | None, code: int) -> tuple[list[int], tu
     return [code, *rows], tuple(float(s) for s in hints.get("scales", SCALES))
 
 
-def _forms(codes: np.ndarray, scales: tuple[float, ...]) -> dict[str, Arrays]:
-    """Every exact integer form of the codes: name → streams of integers, all with two axes."""
+def _form(codes: np.ndarray, scales: tuple[float, ...]) -> tuple[dict[str, Any], Arrays]:
+    """An exact form in whole numbers: what it is, and its streams, all with two axes."""
     if codes.dtype == np.uint8:
-        return {"bytes": {"k": codes.astype(np.int64)}}
-    levels = as_levels(codes)
+        return {"form": "bytes"}, {"k": codes.astype(np.int64)}
+    steps = as_steps(codes, scales)
+    levels = None if steps is not None and _dense(steps[1]) else as_levels(codes)
     if levels is not None:
-        return {"levels": {"table": levels[0][None], "k": levels[1]}}
-    found: dict[str, Arrays] = {"bits": {"k": ordered(codes)}}
-    scaled = as_scaled(codes, scales)
-    if scaled is not None:
-        scale = np.array([[scaled[0]]], np.float64).view(np.int64)
-        found["scaled"] = {"scale": scale, "k": scaled[1], "ulp": scaled[2]}
-    return found
+        return {"form": "levels"}, {"table": levels[0][None], "k": levels[1]}
+    if steps is not None:
+        return {"form": "steps", "scale": steps[0]}, steps[1]
+    return {"form": "bits"}, {"k": ordered(codes)}
 
 
-def _assemble(form: str, streams: Mapping[str, np.ndarray]) -> np.ndarray:
-    if form == "bytes":
-        return streams["k"]
-    if form == "levels":
+def _dense(streams: Arrays) -> bool:
+    """Whether the steps are the codes' own: most whole numbers between the least and the largest occur."""
+    k = streams["k"]
+    exact = np.count_nonzero(streams.get("ulp", 0)) <= k.size // 10
+    return bool(exact) and int(np.ptp(k)) < 8 * len(np.unique(k))
+
+
+def _assemble(plan: Mapping[str, Any], streams: Mapping[str, np.ndarray]) -> np.ndarray:
+    if plan["form"] == "steps":
+        return from_steps(float(plan["scale"]), streams)
+    if plan["form"] == "levels":
         return unordered(streams["table"][0])[streams["k"]]
-    if form == "scaled":
-        scale = streams["scale"].view(np.float64)[0, 0]
-        return unordered(ordered((streams["k"] / scale).astype(np.float32)) + streams["ulp"])
-    return unordered(streams["k"])
-
-
-def _cost(streams: Arrays, rows: list[int]) -> int:
-    return sum(_plan(values, rows)[0] for values in streams.values() if len(values) > 1)
+    return unordered(streams["k"]) if plan["form"] == "bits" else streams["k"]
 
 
 def encode_array(codes: np.ndarray, hints: Mapping[str, Any] | None = None) -> Arrays:
     """Pack codes without loss: `decode_array` gives back every bit.
 
-    8-bit pixels, their half-steps and any other small set of values become a table and places in it; wider sets
-    become k/scale with corrections in units of the last place; the rest keeps its own bits, ordered.
+    Pixels, their half-steps and sums become k/scale with corrections in units of the last place; other small sets of
+    values become a table and places in it; the rest keeps its own bits, ordered.
 
     Args:
         codes: (n, channel, code) float32 or uint8; uint8 stays uint8.
@@ -179,12 +223,12 @@ def encode_array(codes: np.ndarray, hints: Mapping[str, Any] | None = None) -> A
     if codes.dtype not in (np.dtype(np.uint8), np.dtype(np.float32)):
         raise InputError(f"codes need float32 or uint8, got {codes.dtype}; convert them first")
     rows, scales = _settings(hints, codes.shape[2])
-    plan: dict[str, Any] = {"shape": list(codes.shape), "dtype": str(codes.dtype), "form": "bytes", "streams": {}}
+    plan: dict[str, Any] = {"shape": list(codes.shape), "dtype": str(codes.dtype), "streams": {}}
     arrays: Arrays = {}
     if codes.size:
-        forms = _forms(codes.reshape(-1, codes.shape[2]), scales)
-        plan["form"] = form = min(forms, key=lambda f: _cost(forms[f], rows)) if len(forms) > 1 else next(iter(forms))
-        for name, values in forms[form].items():
+        form, streams = _form(codes.reshape(-1, codes.shape[2]), scales)
+        plan |= form
+        for name, values in streams.items():
             lengths = rows if values.shape[1] == codes.shape[2] else [values.shape[1]]
             plan["streams"][name], parts = _encode_integers(values, lengths, name)
             arrays |= parts
@@ -215,9 +259,11 @@ def decode_array(arrays: Mapping[str, np.ndarray], expected: tuple[int, ...] | N
             raise InputError(f"the packed codes have shape {shape}, not {expected}")
         if not math.prod(shape):
             return np.zeros(shape, dtype)
+        if any(math.prod(how["shape"]) > math.prod(shape) + MOST_LEVELS for how in plan["streams"].values()):
+            raise InputError("the packed codes ask for more numbers than they hold")
         streams = {k: _decode_integers(how, arrays, k) for k, how in plan["streams"].items()}
-        return _assemble(plan["form"], streams).astype(dtype, copy=False).reshape(shape)
+        return _assemble(plan, streams).astype(dtype, copy=False).reshape(shape)
     except InputError:
         raise
-    except (KeyError, ValueError, TypeError, IndexError, EOFError, OSError, lzma.LZMAError) as e:
+    except DAMAGE as e:
         raise InputError(f"the packed codes are damaged ({type(e).__name__}: {e}); write them again") from e

@@ -5,11 +5,15 @@ Used by `translucid.io.coding`, which decides among them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 MOST_LEVELS = 1 << 15
+MOST_BITS = 12.0  # beyond, whole numbers say no more than the bits themselves
+LARGEST = 1 << 40
+SAMPLE = 1 << 14
 
 Pair = tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndarray]]
 
@@ -76,70 +80,101 @@ def as_levels(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     return None
 
 
-def as_scaled(codes: np.ndarray, scales: tuple[float, ...]) -> tuple[float, np.ndarray, np.ndarray] | None:
-    """Codes as float32(k / scale) and what is then missing, in units of the last place.
+def as_steps(codes: np.ndarray, scales: Sequence[float]) -> tuple[float, dict[str, np.ndarray]] | None:
+    """Codes as whole numbers of 1/scale, and what arithmetic in float32 has added, in units of the last place.
+
+    code = unordered(ordered(float32(k/scale)) + typical[k] + ulp). Of the scales the one is taken that needs the
+    fewest bits. Equal numbers reached on different ways, as (a + b)/2 of rounded
+    pixels, differ in the last place; the commonest of them is `typical`, so that `ulp` is mostly zero.
 
     Args:
         codes: (n, code) float32.
-        scales: numbers to try; the one with the smallest corrections is taken.
+        scales: numbers to try.
 
     Returns:
-        scale, k and corrections, both (n, code) int64; None where no scale comes near.
+        The scale, and "typical" (1, 1 + range) with the smallest k first, "k" and "ulp" (n, code), all int64, without
+        "ulp" where it is zero throughout; None where no scale comes near.
 
     Example:
-        >>> as_scaled(np.float32([[0.0, 1 / 255, 7 / 255]]), (255.0, 100.0))[:2]
-        (255.0, array([[0, 1, 7]]))
+        >>> scale, streams = as_steps(np.float32([[0.0, 1 / 255, 7 / 255]]), (255.0, 100.0))
+        >>> scale, streams["k"], "ulp" in streams
+        (255.0, array([[0, 1, 7]]), False)
 
-    Fails when: codes are sums of many rounded values; the corrections then cost more than the integers.
+    Fails when: pixels were weighted or normalised before they were summed; no scale makes them whole.
     """
-    best: tuple[float, np.ndarray, np.ndarray] | None = None
-    least = float(1 << 12)  # a mean correction beyond this: the integers say no more than the bits themselves
-    for scale in scales:
-        with np.errstate(all="ignore"):
-            k = np.rint(codes.astype(np.float64) * scale)
-        if not np.isfinite(k).all() or np.abs(k).max(initial=0) > 1 << 40:
-            continue
-        whole = k.astype(np.int64)
-        correction = ordered(codes) - ordered((whole / scale).astype(np.float32))
-        mean = float(np.abs(correction).mean())
-        if mean < least:
-            least, best = mean, (scale, whole, correction)
-    return best
+    sample = codes.ravel()[:: max(1, codes.size // SAMPLE)]
+    tried = {s: _corrections(sample, s) for s in scales}
+    costs = {s: _cost(s, *found) for s, found in tried.items() if found is not None}
+    scale = min(costs, key=lambda s: costs[s], default=0.0)
+    found = _corrections(codes, scale) if costs.get(scale, math.inf) < math.inf else None
+    if found is None:
+        return None
+    k, ulp = found
+    typical = _typical(k, ulp)
+    ulp = ulp - typical[0, 1:][k - typical[0, 0]] if typical.shape[1] > 1 else ulp
+    return scale, {"typical": typical, "k": k} | ({"ulp": ulp} if ulp.any() else {})
+
+
+def from_steps(scale: float, streams: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The inverse of `as_steps`.
+
+    Args:
+        scale: what it returned.
+        streams: likewise.
+
+    Example:
+        >>> from_steps(*as_steps(np.float32([[0.0, 0.2]]), (255.0,)))
+        array([[0. , 0.2]], dtype=float32)
+
+    Fails when: the processor does not divide float64 as IEEE 754 says.
+    """
+    k, typical = streams["k"], streams["typical"]
+    near = ordered((k / scale).astype(np.float32))
+    if typical.shape[1] > 1:
+        near += typical[0, 1:][k - typical[0, 0]]
+    return unordered(near + streams["ulp"] if "ulp" in streams else near)
+
+
+def _corrections(codes: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray] | None:
+    with np.errstate(all="ignore"):
+        near = np.rint(codes.astype(np.float64) * scale)
+    if not np.isfinite(near).all() or np.abs(near).max(initial=0) >= LARGEST:
+        return None
+    k = near.astype(np.int64)
+    return k, ordered(codes) - ordered((k / scale).astype(np.float32))
+
+
+def _cost(scale: float, k: np.ndarray, ulp: np.ndarray) -> float:
+    """Bits per code: entropy of k, size of the corrections, and a little for a finer scale, which no sample shows."""
+    size = float(np.log2(1.0 + np.abs(ulp)).mean())
+    share = np.unique(k, return_counts=True)[1] / k.size
+    entropy = -float((share * np.log2(share)).sum())
+    return entropy + size + 0.1 * math.log2(scale) if size < MOST_BITS else math.inf
+
+
+def _typical(k: np.ndarray, ulp: np.ndarray) -> np.ndarray:
+    """The commonest correction for each k, the smallest k first; only that where none is needed."""
+    low = int(k.min())
+    width = int(k.max()) - low + 1
+    if width > MOST_LEVELS or not ulp.any():
+        return np.array([[low]])
+    small = np.abs(ulp) < 1 << 20
+    pairs, times = np.unique(((k - low)[small] << 21) + ulp[small], return_counts=True)
+    commonest = np.zeros(width, np.int64)
+    order = np.argsort(times, kind="stable")
+    commonest[(pairs[order] + (1 << 20)) >> 21] = (pairs[order] + (1 << 20)) % (1 << 21) - (1 << 20)
+    return np.concatenate([[low], commonest])[None]
 
 
 # -- prediction: exact, and undone by running sums -----------------------------------------------------------------
 
 
-def _left(grid: np.ndarray) -> np.ndarray:
-    """From the left; the first of a row from the first of the row above."""
-    out = grid.copy()
-    out[..., 1:] -= grid[..., :-1]
-    out[..., 1:, 0] -= grid[..., :-1, 0]
-    return out
+def _left(values: np.ndarray) -> np.ndarray:
+    return np.diff(values, axis=-1, prepend=0)
 
 
 def _left_back(rest: np.ndarray) -> np.ndarray:
-    out = rest.copy()
-    out[..., 0] = np.cumsum(out[..., 0], axis=-1)
-    return np.cumsum(out, axis=-1)
-
-
-def _plane(grid: np.ndarray) -> np.ndarray:
-    """Left + above − above left."""
-    return np.diff(np.diff(grid, axis=-1, prepend=0), axis=-2, prepend=0)
-
-
-def _plane_back(rest: np.ndarray) -> np.ndarray:
-    return np.cumsum(np.cumsum(rest, axis=-2), axis=-1)
-
-
-def _case(grid: np.ndarray) -> np.ndarray:
-    """From the same place in the case before."""
-    return np.diff(grid, axis=0, prepend=0)
-
-
-def _case_back(rest: np.ndarray) -> np.ndarray:
-    return np.cumsum(rest, axis=0)
+    return np.cumsum(rest, axis=-1)
 
 
 def _same(grid: np.ndarray) -> np.ndarray:
@@ -148,11 +183,9 @@ def _same(grid: np.ndarray) -> np.ndarray:
 
 PREDICTORS: dict[str, Pair] = {
     "left": (_left, _left_back),
-    "plane": (_plane, _plane_back),
-    "case": (_case, _case_back),
     "none": (_same, _same),
 }
-"""Name → (residual, its inverse) on a grid (n, row, column) of int64."""
+"""Name → (residual, its inverse) of (n, code) int64."""
 
 
 def planes(values: np.ndarray) -> list[np.ndarray]:
