@@ -186,6 +186,14 @@ def test_a_model_does_not_differ_from_itself() -> None:
             assert (c.difference.value, c.difference.low, c.difference.high, c.p) == (0.0, 0.0, 0.0, 1.0)
 
 
+@pytest.mark.filterwarnings("error")
+def test_nothing_is_compared_where_a_class_is_missing() -> None:
+    y = np.zeros((6, 2))
+    found = compare(y, y, y, np.arange(6), ["a", "b"], resamples=50)
+    assert [c.label for c in found] == ["a", "b", "macro"]
+    assert all(math.isnan(c.difference.value) and math.isnan(c.p) for c in found)
+
+
 def test_a_better_model_is_found_and_the_sign_turns() -> None:
     y, logits, patient = cohort(10, patients=150)
     better = logits + 2 * np.nan_to_num(y)

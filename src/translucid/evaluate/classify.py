@@ -362,6 +362,15 @@ def macro(name: str, samples: Sequence[Sample], draws: np.ndarray, n: int, level
     there = ~np.isnan(points)
     if not there.any():
         return missing(n, level)
-    known = ~np.isnan(draws[there])
-    means = _ratio(np.where(known, draws[there], 0.0).sum(0), known.sum(0))
-    return from_draws(float(points[there].mean()), means, n, level)
+    return from_draws(float(points[there].mean()), mean_draws(draws), n, level)
+
+
+def mean_draws(draws: np.ndarray) -> np.ndarray:
+    """(label, resample) → (resample,): mean over the labels a resample has kept, nan where it has none.
+
+    Example:
+        >>> mean_draws(np.array([[1.0, np.nan], [3.0, np.nan]]))
+        array([ 2., nan])
+    """
+    known = ~np.isnan(draws)
+    return _ratio(np.where(known, draws, 0.0).sum(0), known.sum(0))

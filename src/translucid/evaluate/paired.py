@@ -13,7 +13,7 @@ from scipy import stats
 from translucid.config import to_plain
 from translucid.errors import ConfigError, ShapeError
 from translucid.evaluate import area
-from translucid.evaluate.classify import MACRO, MEASURES, WALD, Sample, draw, estimate, macro
+from translucid.evaluate.classify import MACRO, MEASURES, WALD, Sample, draw, estimate, macro, mean_draws
 from translucid.evaluate.interval import check_aligned, from_draws
 from translucid.types import Estimate
 
@@ -202,7 +202,7 @@ def compare(
     if len(labels) > 1:
         n = int((~np.isnan(y)).any(1).sum())
         numbers = [macro(measure, side, d, n, level) for side, d in zip(sides, draws, strict=True)]
-        means = [np.nanmean(d[~np.isnan(d).all(1)], 0) for d in draws]
+        means = [mean_draws(d) for d in draws]
         found.append(_comparison(MACRO, measure, numbers, means, None))
     return found
 
