@@ -35,6 +35,11 @@ def read_dicom(data: bytes, frame: int | None, policy: ReadPolicy) -> Image:
         UnreadableImage: no pixels, no decoder, a header and a stream that disagree, a colour space without RGB.
     """
     ds, header = open_dicom(data, policy)
+    return image_of(ds, header, frame, policy)
+
+
+def image_of(ds: Dataset, header: Header, frame: int | None, policy: ReadPolicy) -> Image:
+    """Decode an object that is already parsed."""
     stored, colours = decode(ds, header, frame, policy)
     little = bool(header.syntax.is_little_endian)
     if colours == "PALETTE COLOR":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
@@ -95,13 +95,13 @@ def _with_meta(syntax: uid.UID, body: bytes) -> bytes:
     return b"\0" * 128 + b"DICM" + struct.pack("<HH2sH", 2, 0x10, b"UI", len(value)) + value + body
 
 
-def open_dicom(data: bytes, policy: ReadPolicy) -> tuple[Dataset, Header]:
-    """Parse the technical elements; nothing is decoded yet."""
+def open_dicom(data: bytes, policy: ReadPolicy, also: Sequence[str] = ()) -> tuple[Dataset, Header]:
+    """Parse the technical elements, and those asked for by name; nothing is decoded yet."""
     syntax, at = _meta(data)
     body = data[at:]
     if syntax == uid.DeflatedExplicitVRLittleEndian:
         syntax, body = uid.ExplicitVRLittleEndian, inflate(body, policy)
-    ds = dcmread(BytesIO(_with_meta(syntax, body) if syntax else body), force=True, specific_tags=_TAGS)
+    ds = dcmread(BytesIO(_with_meta(syntax, body) if syntax else body), force=True, specific_tags=[*_TAGS, *also])
     if syntax is None:  # before DICOM 3, and some exporters since, there was no meta information
         implicit, little = ds.original_encoding
         syntax = NATIVE[0] if implicit else NATIVE[1] if little else NATIVE[2]
