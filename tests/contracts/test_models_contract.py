@@ -19,8 +19,18 @@ from translucid.models import MODELS, load_model, save_model
 from translucid.tensors import Batch, SplitModel
 
 LABELS = 2
-QUICK = {"heartspot_mlp": {"widths": (64, 32)}, "deepfixcx_mlp": {"width": 64}, "densenet121": {"min_size": 32}}
-FLAT = [name for name, spec in MODELS.items() if spec.eats == "image"]
+AXIAL = {"trunk": "small", "slices_per_group": 2}
+QUICK: dict[str, dict[str, object]] = {
+    "heartspot_mlp": {"widths": (64, 32)},
+    "deepfixcx_mlp": {"width": 64},
+    "densenet121": {"min_size": 32},
+    "axialnet": AXIAL | {"tail": (8, 8)},
+    "ctnet": AXIAL | {"widths": (8, 8, 8)},
+    "cnn3d": {"widths": (8, 16)},
+}
+VOLUME = (1, 5, 48, 48)
+VOLUMES = ["axialnet", "ctnet", "cnn3d"]
+FLAT = [name for name, spec in MODELS.items() if spec.eats == "image" and name not in VOLUMES]
 
 
 def spec_of(kind: str, **more: object) -> object:
@@ -28,6 +38,8 @@ def spec_of(kind: str, **more: object) -> object:
 
 
 def shape_of(kind: str) -> tuple[int, ...]:
+    if kind in VOLUMES:
+        return VOLUME
     return (1, 48) if MODELS[kind].eats == "codes" else (1, 32, 32)
 
 
@@ -166,3 +178,20 @@ def test_volumes_and_colours(name: str) -> None:
         a = model.features(torch.rand(1, *shape))
         assert a.ndim == 5
         assert torch.isfinite(model.head(a)).all()
+
+
+@pytest.mark.parametrize("name", VOLUMES)
+def test_seam_of_a_volume_network_says_where_its_cells_lie(name: str) -> None:
+    model, x = built(name).eval(), cases(name, 2).x
+    assert isinstance(model, SplitModel)
+    with torch.no_grad():
+        a = model.features(x)
+        kept = a.clone()
+        logits = model.head(a)
+        assert torch.equal(a, kept), "the head wrote to the activations"
+        assert torch.equal(logits, model(x).logits)
+    assert a.ndim == 5 and a.min() >= 0 and a.max() > 0
+    where = model.placement(tuple(x.shape[2:]))
+    for axis, n in enumerate(x.shape[2:]):
+        last = where.start[axis] + where.step[axis] * (a.shape[axis + 2] - 1)
+        assert 0 <= where.start[axis] <= last <= n, "a cell lies outside the volume"

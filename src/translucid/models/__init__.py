@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from translucid.models.axialnet import AxialNet
 from translucid.models.cnn import DenseNet121, ResNet18, SmallCNN, SplitCNN
 from translucid.models.mlp import DeepfixcxMLP, HeartspotMLP, code_statistics
 from translucid.models.saving import ModelInfo, load_model, save_model
 from translucid.models.spec import ModelSpec
 from translucid.models.table import MODELS
+from translucid.models.trunk import group_slices, load_trunk
+from translucid.models.volume_nets import CNN3D, CTNet
 
 __all__ = [
     "MODELS",
@@ -17,6 +20,11 @@ __all__ = [
     "ResNet18",
     "SmallCNN",
     "SplitCNN",
+    "AxialNet",
+    "CTNet",
+    "CNN3D",
+    "group_slices",
+    "load_trunk",
     "ModelInfo",
     "save_model",
     "load_model",

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from translucid.config import build, file_fingerprint, from_kind, read_json, whole_file, with_kind, write_json
 from translucid.errors import ConfigError, InputError
+from translucid.models.spec import as_trained
 from translucid.models.table import MODELS
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
@@ -56,7 +57,7 @@ def save_model(model: nn.Module, spec: Any, shape: tuple[int, ...], labels: tupl
         save_file(plain_state(model), temporary)
     description = {
         "format": 1,
-        "model": with_kind(MODELS, spec),
+        "model": with_kind(MODELS, as_trained(spec)),
         "shape": shape,
         "labels": labels,
         "parameters": sum(p.numel() for p in model.parameters()),

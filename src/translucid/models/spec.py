@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +40,17 @@ def drawn_from(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         yield
+
+
+def as_trained(spec: Any) -> Any:
+    """The description without the file its weights started from: they stand in the network now, and paths tell tales.
+
+    Example:
+        >>> from translucid.models import AxialNet
+        >>> as_trained(AxialNet(weights="resnet18.safetensors")) == AxialNet()
+        True
+    """
+    return dataclasses.replace(spec, weights=None) if getattr(spec, "weights", None) is not None else spec
 
 
 def need_shape(shape: tuple[int, ...], labels: int, axes: tuple[int, ...], what: str) -> None:

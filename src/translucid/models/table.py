@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from translucid.models.axialnet import AxialNet
 from translucid.models.cnn import DenseNet121, ResNet18, SmallCNN
 from translucid.models.mlp import DeepfixcxMLP, HeartspotMLP
+from translucid.models.volume_nets import CNN3D, CTNet
 
 MODELS: dict[str, type[Any]] = {
     "heartspot_mlp": HeartspotMLP,
@@ -13,4 +15,7 @@ MODELS: dict[str, type[Any]] = {
     "densenet121": DenseNet121,
     "resnet18": ResNet18,
     "small_cnn": SmallCNN,
+    "axialnet": AxialNet,
+    "ctnet": CTNet,
+    "cnn3d": CNN3D,
 }

@@ -1,10 +1,9 @@
-"""Losses: (Prediction, Batch) → scalar; unknown labels (nan) count for nothing."""
+"""Cross-entropy over the labels that are known, and weights for rare ones."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -80,9 +79,6 @@ def known_bce(logits: Logits, y: Labels, positive: Float[Tensor, " label"] | Non
         logits.float(), truth, pos_weight=positive, reduction="none"
     )
     return torch.where(known, each, 0.0).sum() / known.sum().clamp(min=1)
-
-
-LOSSES: dict[str, type[Any]] = {"bce": BCE}
 
 
 def balanced_weights(y: np.ndarray | Tensor, most: float = 100.0) -> tuple[float, ...]:
