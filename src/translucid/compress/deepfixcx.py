@@ -9,10 +9,11 @@ from typing import Literal
 
 import scipy.sparse as sp
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt
 from torch import Tensor
 
 from translucid.compress import packet
+from translucid.compress import packet_kernel as kernel
 from translucid.compress.cells import BOUNDARY, AxisCells, Geometry, axis_cells, cell_edges, pooling
 from translucid.compress.reducers import REDUCERS, reduce_cells
 from translucid.errors import ConfigError, ShapeError, did_you_mean, lookup
@@ -20,6 +21,7 @@ from translucid.tensors import Codes, Images
 from translucid.types import Space
 
 Split = Float[Tensor, "batch channel band *cell reducer"]
+Whole = UInt[Tensor, "batch channel *space"]
 Compact = Float[Tensor, "batch channel *compact"]
 
 
@@ -176,15 +178,21 @@ class DeepFixCX:
 
     # -- there and back -----------------------------------------------------------------------------------------
 
-    def encode(self, images: Images) -> Codes:
+    def encode(self, images: Images | Whole) -> Codes:
         """Images → codes (batch, channel, 2^(dJ)·P^d·F); flat order: band, cell by axis, reducer.
+
+        Images of 8 or 16 bits mean value/255 and value/65535. Larger 2-D images on the processor take compiled loops
+        (`packet_kernel`), where no gradient is asked; everything else is products of matrices, on any device.
 
         Raises:
             ConfigError: the setting does not fit the size of the images (see `code_length`).
         """
         space = tuple(images.shape[2:])
         self.code_length(space)
-        x = images if images.dtype == torch.float64 else images.float()
+        setting = kernel.Setting(space, self.wavelet, self.levels, self.grid(space), self.reducers, self.cells)
+        if kernel.applies(images, setting):
+            return kernel.encode(images, setting)
+        x = _floating(images)
         if self.linear:
             pooled = packet.along_axes(x, self._matrices("encode", space, x))[..., None]
         else:
@@ -275,6 +283,12 @@ class DeepFixCX:
         grid = self.grid(space)
         kept = (self.wavelet, self.levels, self.cells)
         return [_matrix(what, n, p, *kept, like.dtype, like.device) for n, p in zip(space, grid, strict=True)]
+
+
+def _floating(images: Tensor) -> Tensor:
+    if not images.dtype.is_floating_point:
+        return images.float() * kernel.UNIT[images.dtype]
+    return images if images.dtype == torch.float64 else images.float()
 
 
 Role = Literal["packet", "pool", "encode", "lift", "compact"]

@@ -92,6 +92,19 @@ def halves(size: int, boundary: Boundary) -> tuple[int, int]:
     return (up, size // 2) if boundary == "periodic" else (up, up)
 
 
+def band_sizes(size: int, levels: int, boundary: Boundary) -> tuple[int, ...]:
+    """Samples of each of the 2^J bands along one axis: ⌈n/2^J⌉ or, periodic at odd sizes, one fewer.
+
+    Example:
+        >>> band_sizes(7, 2, "periodic"), band_sizes(7, 2, "published")
+        ((2, 2, 2, 1), (2, 2, 2, 2))
+    """
+    sizes: tuple[int, ...] = (size,)
+    for _ in range(levels):
+        sizes = tuple(itertools.chain.from_iterable(halves(n, boundary) for n in sizes))
+    return sizes
+
+
 def _step(size: int, filters: Taps, boundary: Boundary) -> tuple[sp.csr_matrix, sp.csr_matrix]:
     """One level on one axis: (bands × size) and its inverse (size × bands).
 
@@ -133,12 +146,11 @@ def axis_packet(size: int, wavelet: str, levels: int, boundary: Boundary) -> Axi
     """
     filters = taps(wavelet, boundary)
     analysis, synthesis = sp.identity(size, format="csr"), sp.identity(size, format="csr")
-    sizes: tuple[int, ...] = (size,)
-    for _ in range(levels):
-        steps = [_step(n, filters, boundary) for n in sizes]
+    for level in range(levels):
+        steps = [_step(n, filters, boundary) for n in band_sizes(size, level, boundary)]
         analysis = sp.block_diag([s[0] for s in steps], format="csr") @ analysis
         synthesis = synthesis @ sp.block_diag([s[1] for s in steps], format="csr")
-        sizes = tuple(itertools.chain.from_iterable(halves(n, boundary) for n in sizes))
+    sizes = band_sizes(size, levels, boundary)
     spread = _spread(sizes)
     return AxisPacket((spread @ analysis).tocsr(), (synthesis @ spread.T).tocsr(), sizes)
 
