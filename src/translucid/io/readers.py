@@ -12,6 +12,7 @@ from translucid.io.dicom import read_dicom
 from translucid.io.dicom_file import looks_dicom
 from translucid.io.limits import DEFAULT_POLICY, ReadPolicy, border, read_bytes
 from translucid.io.nifti import looks_nifti, read_nifti
+from translucid.io.npz import looks_npz, read_npz
 from translucid.io.raster import looks_raster, read_raster
 from translucid.types import Image
 
@@ -36,11 +37,12 @@ READERS: dict[str, Format] = {
     "dicom": Format((".dcm", ".dicom", ".ima"), looks_dicom, read_dicom),
     "raster": Format((".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"), looks_raster, read_raster),
     "nifti": Format((".nii", ".nii.gz"), looks_nifti, read_nifti),
+    "npz": Format((".npz",), looks_npz, read_npz),
 }
 
 
 def read_image(path: Path, frame: int | None = None, policy: ReadPolicy = DEFAULT_POLICY) -> Image:
-    """Read any image file: DICOM, PNG, JPEG, TIFF, BMP or NIfTI, told apart by their content.
+    """Read any image file: DICOM, PNG, JPEG, TIFF, BMP, NIfTI or npz (RAD-ChestCT), told apart by their content.
 
     Larger values are always brighter, and `low`, `high` come from what the format declares, never from the pixels.
 
@@ -73,7 +75,8 @@ def read_image(path: Path, frame: int | None = None, policy: ReadPolicy = DEFAUL
             if form.looks(data[:_HEAD]):
                 return form.decode(data, frame, policy)
         raise UnreadableImage(
-            "begins like none of DICOM, PNG, JPEG, TIFF, BMP, NIfTI; wanted one of them: convert it, or leave it out"
+            "begins like none of DICOM, PNG, JPEG, TIFF, BMP, NIfTI, npz; wanted one of them: "
+            "convert it, or leave it out"
         )
 
 

@@ -12,6 +12,7 @@ from translucid.io.layouts.chexpert import chexpert
 from translucid.io.layouts.nih14 import nih14
 from translucid.io.layouts.pack import pack
 from translucid.io.layouts.plain import folders, manifest
+from translucid.io.layouts.rad_chestct import rad_chestct
 from translucid.io.manifest import Manifest
 
 __all__ = ["LAYOUTS", "Layout", "import_layout"]
@@ -25,6 +26,7 @@ LAYOUTS: Mapping[str, Layout] = {
     "chexpert": chexpert,
     "nih14": nih14,
     "pack": pack,
+    "rad_chestct": rad_chestct,
 }
 
 _LISTS = ("labels", "views", "classes")
