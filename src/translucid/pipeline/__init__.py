@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -76,8 +77,7 @@ def recipe_path(name: str) -> Path:
     given = Path(name)
     if given.suffix == ".toml" or given.exists():
         return given
-    here = Path(__file__).resolve()
-    homes = [here.parents[1] / "recipes", here.parents[3] / "recipes"]
+    homes = [Path(__file__).resolve().parents[3] / "recipes", Path(sys.prefix) / "share" / "translucid" / "recipes"]
     known = {file.stem: file for home in homes if home.is_dir() for file in sorted(home.glob("*.toml"))}
     if name not in known:
         raise ConfigError(f"no recipe {name!r}: {did_you_mean(name, known)}")
