@@ -116,7 +116,7 @@ def _spread(client: Any, job: ShardJob, todo: Sequence[int]) -> Iterator[int]:
     client.wait_for_workers(1, timeout=PATIENCE)
     waiting, run = iter(todo), uuid4().hex[:8]
     under_way: dict[Any, int] = {}
-    finished = as_completed()
+    finished = as_completed(loop=client.loop)
 
     def fill() -> None:
         most = 2 * max(1, sum(client.nthreads().values()))

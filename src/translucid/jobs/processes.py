@@ -99,7 +99,7 @@ def _end_with_parent() -> None:
 
 def _in_pool(job: ShardJob, todo: Sequence[int], count: int) -> Iterator[int]:
     context = get_context("forkserver")
-    context.set_forkserver_preload([type(job).__module__])  # imported once and shared, not once per worker
+    context.set_forkserver_preload(["torch", type(job).__module__])  # imported once and shared, not once per worker
     under_way: dict[Future[None], int] = {}
     with ProcessPoolExecutor(count, mp_context=context, initializer=_start_worker) as pool:
         try:

@@ -110,8 +110,8 @@ class CompressJob:
         """
         if absent := absent_shards(self):
             raise InputError(
-                f"{len(absent)} of {self.shards()} shards are absent ({listed(absent)}): run the tasks that have "
-                "not ended, with the same manifest, key and settings, then merge again"
+                f"{len(absent)} of {self.shards()} shards are absent ({listed(absent)}){self._others()}: run the tasks "
+                "that have not ended, with the same manifest, key and settings, then merge again"
             )
         found = self._gather()
         write_rejects(self.out / "rejects.csv", found.rejects)
@@ -124,6 +124,11 @@ class CompressJob:
         write_json(self.work / "totals.json", {"jpeg95": found.jpeg, "seconds": round(found.seconds, 3)})
         for leftover in self.out.glob(".*.tmp"):  # of a killed run
             leftover.unlink(missing_ok=True)
+
+    def _others(self) -> str:
+        """What else lies there: the usual reason why shards seem to be absent."""
+        others = [p for p in self.base.glob("*/plan.json") if p.parent != self.work]
+        return f"; {self.base} also holds shards made with other files, another key or other settings" if others else ""
 
     def _gather(self) -> _Gathered:
         place = dict(self.order)
