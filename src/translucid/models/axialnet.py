@@ -24,10 +24,9 @@ from translucid.models.trunk import (
     cells_of,
     centres,
     check_reading,
-    group_slices,
-    in_parts,
     least_size,
     load_trunk,
+    read_groups,
     trunk_features,
     trunk_windows,
 )
@@ -37,9 +36,6 @@ from translucid.types import Space
 Activations = Float[Tensor, "batch feature groups gy gx"]
 Evidence = Float[Tensor, "batch label groups gy gx"]
 Weight = Float[Tensor, "label feature wy wx"]
-
-QUIET = 16
-"""Groups at once where nothing is learned and the caller did not say; results do not depend on it."""
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "trunk": ("resnet18", "small"),
@@ -163,14 +159,9 @@ class _AxialNet(nn.Module):
         """Volumes → activations of every group, after the last ReLU."""
         need_input(x, self.shape, "this axialnet")
         in_plane(x.shape[3:], self.windows, "axialnet")
-        groups = group_slices(x, self.spec.slices_per_group, self.spec.rest)
-        images = groups.flatten(0, 1)
-        part = self.spec.chunk or (len(images) if self.training else QUIET)
-        return (
-            in_parts(self._one_slice, images, part, self.spec.chunk is not None)
-            .unflatten(0, groups.shape[:2])
-            .transpose(1, 2)
-        )
+        spec = self.spec
+        cells = read_groups(self._one_slice, x, spec.slices_per_group, spec.rest, spec.chunk, self.training)
+        return cells.transpose(1, 2)
 
     def _one_slice(self, images: Tensor) -> Tensor:
         return self.tail(self.trunk(images - self.spec.offset))

@@ -23,6 +23,9 @@ Rest = Literal["repeat", "drop"]
 Window = tuple[int, int, int]
 """Kernel, stride and padding of a convolution or pooling along one axis."""
 
+QUIET = 16
+"""Groups at once where nothing is learned and the caller did not say; results do not depend on it."""
+
 Volumes = Float[Tensor, "batch channel depth height width"]
 
 
@@ -298,6 +301,23 @@ def in_parts(
     if recompute and torch.is_grad_enabled():
         return torch.cat([checkpoint(net, p, use_reentrant=False, preserve_rng_state=False) for p in pieces])
     return torch.cat([net(p) for p in pieces]) if len(pieces) > 1 else net(images)
+
+
+def read_groups(
+    net: Callable[[Tensor], Tensor], x: Volumes, size: int, rest: Rest, chunk: int | None, training: bool
+) -> Float[Tensor, "batch groups feature gy gx"]:
+    """Activations of every group of slices; where nothing is learned, a few groups at a time, whatever `chunk` says.
+
+    Example:
+        >>> read_groups(torch.relu, torch.ones(2, 1, 6, 4, 4), 3, "repeat", None, False).shape
+        torch.Size([2, 2, 3, 4, 4])
+
+    Fails when: see `group_slices` and `in_parts`.
+    """
+    groups = group_slices(x, size, rest)
+    images = groups.flatten(0, 1)
+    part = chunk or (len(images) if training else QUIET)
+    return in_parts(net, images, part, chunk is not None).unflatten(0, groups.shape[:2])
 
 
 def check_reading(size: int, chunk: int | None, norm: str) -> None:

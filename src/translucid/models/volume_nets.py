@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from translucid.errors import ConfigError, ShapeError, lookup
-from translucid.models.axialnet import CHOICES, QUIET, in_plane
+from translucid.models.axialnet import CHOICES, in_plane
 from translucid.models.spec import Eats, drawn_from, need_input, need_shape
 from translucid.models.trunk import (
     Norm,
@@ -26,9 +26,8 @@ from translucid.models.trunk import (
     centres,
     check_reading,
     group_count,
-    group_slices,
-    in_parts,
     load_trunk,
+    read_groups,
     trunk_features,
     trunk_windows,
 )
@@ -155,11 +154,9 @@ class _CTNet(nn.Module):
     def features(self, x: Volumes) -> Activations:
         """Volumes → activations after the last ReLU of the 3-D convolutions."""
         need_input(x, self.shape, "this ctnet")
-        groups = group_slices(x, self.spec.slices_per_group, self.spec.rest)
-        images = groups.flatten(0, 1)
-        part = self.spec.chunk or (len(images) if self.training else QUIET)
-        cells = in_parts(self._one_slice, images, part, self.spec.chunk is not None).unflatten(0, groups.shape[:2])
-        if self.spec.slices == "depth":
+        spec = self.spec
+        cells = read_groups(self._one_slice, x, spec.slices_per_group, spec.rest, spec.chunk, self.training)
+        if spec.slices == "depth":
             return self.mix(cells.transpose(1, 2))
         # what was an axis of features is no place: its entries are features of one cell that is as deep as the scan
         return self.mix(cells).flatten(1, 2).unsqueeze(2)
@@ -181,7 +178,7 @@ class _CTNet(nn.Module):
         start, step = centres([*trunk_windows(self.spec.trunk), *PLANE])
         if self.spec.slices == "channels":
             return Placement(((space[0] - 1) / 2, start, start), (float(space[0]), step, step))
-        first, along = centres(self.deep, (size - 1) / 2, size)
+        first, along = centres(self.deep, (size - 1) / 2, float(size))
         return Placement((first, start, start), (along, step, step))
 
 
