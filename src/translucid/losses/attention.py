@@ -61,7 +61,7 @@ def _map_of(logit: Tensor, a: Tensor, keep: bool) -> Tensor:
     return (g * a).sum(1)
 
 
-def linear_attention(a: Activations, weight: Float[Tensor, "label feature *cells"], chunk: int = 16) -> Maps:
+def linear_attention(a: Activations, weight: Float[Tensor, "label features *cells"], chunk: int = 16) -> Maps:
     """The same in closed form where the head is linear: H_m(d) = Σ_f w_{m,f,d} · A_{f,d}.
 
     Args:
