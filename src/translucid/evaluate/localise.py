@@ -18,7 +18,7 @@ def _ranked(mask: np.ndarray, maps: np.ndarray) -> tuple[np.ndarray, np.ndarray,
 
     A run is called as a whole, because no threshold parts equal values; before the first run precision is 1.
     """
-    order = np.argsort(-maps, axis=1, kind="stable")
+    order = np.argsort(-maps, axis=1)  # need not be stable: runs of equal values are taken whole
     hit, value = np.take_along_axis(mask, order, 1), np.take_along_axis(maps, order, 1)
     cases, cells = hit.shape
     at = np.broadcast_to(np.arange(cells), (cases, cells))
