@@ -30,6 +30,9 @@ EXAMPLES: dict[str, list[Any]] = {
     "deepfixcx": [
         DeepFixCX(levels=2, patches=4),
         DeepFixCX(levels=1, patches=3, pool="sum"),
+        DeepFixCX("db2", 2, (3, 4), "max", "published"),
+        DeepFixCX("coif2", 1, 5, "median"),
+        DeepFixCX("bior2.2", 3, 1, "l2"),
     ],
 }
 CASES = [
