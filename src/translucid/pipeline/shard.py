@@ -118,7 +118,7 @@ class ShardTask:
         for name, compressor in recipe.compressors.items():
             codes = compressor.encode(images).numpy()
             if name == "plain" and recipe.bits == 8:
-                codes = np.rint(codes * 255).astype(np.uint8)
+                codes = as_bytes(codes)
             coding: Literal["raw", "packed"] = "raw" if name == "plain" else "packed"
             header = recipe.header(name, pixels.shape[1:])
             sizes[name] = write_shard(self.codes / name, self.number, codes, header, coding)
@@ -183,6 +183,19 @@ def round_into(out: np.ndarray, pixels: np.ndarray, bits: int) -> None:
     np.multiply(pixels, levels, out=out)
     np.rint(out, out=out)
     out /= levels
+
+
+def as_bytes(codes: np.ndarray) -> np.ndarray:
+    """k/255 → k, one image at a time, so that nothing larger than an image is passed through memory twice.
+
+    >>> as_bytes(np.array([[0.0, 0.2, 1.0]], np.float32))
+    array([[  0,  51, 255]], dtype=uint8)
+    """
+    out = np.empty(codes.shape, np.uint8)
+    for image, target in zip(codes, out, strict=True):
+        scaled = np.multiply(image, np.float32(255))
+        target[...] = np.rint(scaled, out=scaled)
+    return out
 
 
 def _jpeg_bytes(pixels: np.ndarray) -> int:
