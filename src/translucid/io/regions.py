@@ -132,8 +132,8 @@ def to_grid(
         return _picked(mask, [np.floor(c + 0.5 + 1e-9).astype(np.int64) for c in centres], space)
     taps = [area_taps(c, n, s) for c, n, s in zip(centres, space, step, strict=True)]
     parts = apply_all(np.asarray(mask, bool).reshape(-1, *space), taps)
-    # a thousandth of a voxel is rounding
-    return (parts > above + 1e-3 / math.prod(step)).reshape(*mask.shape[: mask.ndim - len(grid)], *grid)
+    slack = 1e-5 if above else 1e-3 / math.prod(step)  # sums round; of nothing only edges do
+    return (parts > above + slack).reshape(*mask.shape[: mask.ndim - len(grid)], *grid)
 
 
 def _picked(mask: np.ndarray, index: list[np.ndarray], space: Space) -> np.ndarray:
