@@ -11,7 +11,7 @@ import numpy as np
 class Taps(NamedTuple):
     """For each target position: the numbers of its source values, and their weights; both (tap, position)."""
 
-    index: np.ndarray
+    near: np.ndarray
     weight: np.ndarray
 
 
@@ -82,7 +82,7 @@ def apply_taps(values: np.ndarray, axis: int, taps: Taps) -> np.ndarray:
         array([[1.]], dtype=float32)
     """
     used = [n for n, weight in enumerate(taps.weight) if n == 0 or weight.any()]
-    index, weight = taps.index[used], taps.weight[used]
+    index, weight = taps.near[used], taps.weight[used]
     shape = list(values.shape)
     shape[axis] = index.shape[1]
     out = np.empty(shape, np.float32)
@@ -119,7 +119,7 @@ def apply_all(values: np.ndarray, taps: list[Taps]) -> np.ndarray:
         array([[1.5]], dtype=float32)
     """
     lead = values.ndim - len(taps)
-    growth = [t.index.shape[1] / values.shape[lead + axis] for axis, t in enumerate(taps)]
+    growth = [t.near.shape[1] / values.shape[lead + axis] for axis, t in enumerate(taps)]
     for axis in sorted(range(len(taps)), key=lambda a: (min(growth[a], 1.0), -a)):
         values = apply_taps(values, lead + axis, taps[axis])
     return values

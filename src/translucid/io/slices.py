@@ -73,7 +73,7 @@ def _group(frame: Dataset, ds: Dataset, name: str) -> Dataset:
     """A functional group of a frame, else the shared one, else the data set itself."""
     shared = next(iter(ds.get("SharedFunctionalGroupsSequence") or []), Dataset())
     items = frame.get(name) or shared.get(name) or [ds]
-    return items[0]  # type: ignore[no-any-return]
+    return items[0]
 
 
 def slices_of(ds: Dataset, header: Header, file: int) -> list[Slice]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -61,7 +61,7 @@ class Turn(NamedTuple):
             out[source, 3] = stored[source] - 1 if flipped else 0
         return out
 
-    def _steps(self) -> tuple[object, ...]:
+    def _steps(self) -> tuple[Any, ...]:
         return (..., *(slice(None, None, -1 if f else 1) for f in self.flips))
 
 

@@ -59,7 +59,8 @@ def rad_chestct(root: Path, *, labels: Sequence[str] | None = None, allow_outsid
     columns = _Columns.of(tables, labels)
     patients, files = _patients(root), _scans(root)
     haul = Haul(root, columns.labels)
-    strangers, seen = 0, {}
+    strangers = 0
+    seen: dict[str, str] = {}
     for where, split, scan, cells in _rows(tables):
         if seen.setdefault(scan, where) != where:
             raise ManifestError(f"{where} names the scan of {seen[scan]}: remove one")
@@ -139,7 +140,7 @@ def read_extrema(root: Path) -> dict[str, tuple[tuple[int, int], ...]]:
 
     Fails when: whether the last voxel counts is not said; compare boxes to a voxel, not better.
     """
-    boxes = {}
+    boxes: dict[str, tuple[tuple[int, int], ...]] = {}
     for path in _named(Path(root), "extrema"):
         for _, row in _records(path):
             if absent := [name for name in (_SCAN, *_BOX) if name not in row]:
@@ -251,7 +252,7 @@ def _patients(root: Path) -> dict[str, _Person]:
 
 def _scans(root: Path) -> dict[str, str]:
     """Name of a scan → its archive's path below the root."""
-    scans = {}
+    scans: dict[str, str] = {}
     for folder, below, files in os.walk(root):
         below[:] = sorted(name for name in below if not name.startswith("."))
         for name in sorted(files):
