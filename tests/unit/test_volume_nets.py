@@ -71,6 +71,15 @@ def test_parts_hold_less_in_memory() -> None:
     assert kept_numbers(parts, x) < kept_numbers(whole, x) / 10
 
 
+def test_a_long_scan_is_read_in_parts_with_the_same_result() -> None:
+    x = images(1, 1, 37, 40, 40)
+    model = seeded(dataclasses.replace(SMALL, slices_per_group=1).build((1, 37, 40, 40), 2, 0))
+    with torch.no_grad():
+        torch.testing.assert_close(model.eval()(x).maps, model.train()(x).maps, rtol=1e-10, atol=1e-12)
+    with pytest.raises(ShapeError, match="1 channel, got 3"):
+        SMALL.build((3, 6, 40, 40), 1, 0)
+
+
 def test_batch_statistics_of_a_part_are_refused() -> None:
     with pytest.raises(ConfigError, match='"frozen" or "group"'):
         AxialNet(chunk=4)

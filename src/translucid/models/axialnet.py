@@ -106,7 +106,7 @@ class AxialNet:
         """A network for volumes of `shape` (1, depth, height, width); in use, depth may differ."""
         need_shape(shape, labels, (4,), "axialnet")
         if shape[0] != 1:
-            raise ShapeError(f"axialnet was built for cases of 1 channel, got {shape[0]}: it makes its own from slices")
+            raise ShapeError(f"axialnet reads volumes of 1 channel, got {shape[0]}: it makes colours of slices")
         grid = in_plane(shape[2:], [*trunk_windows(self.trunk), *[(3, 1, 0)] * len(self.tail)], "axialnet")
         with drawn_from(seed):
             net = _AxialNet(self, shape, grid, labels)

@@ -124,7 +124,7 @@ class CTNet:
         """A network for volumes of `shape` (1, depth, height, width), and for no other size."""
         need_shape(shape, labels, (4,), "ctnet")
         if shape[0] != 1:
-            raise ShapeError(f"ctnet was built for cases of 1 channel, got {shape[0]}: it makes its own from slices")
+            raise ShapeError(f"ctnet reads volumes of 1 channel, got {shape[0]}: it makes colours of slices")
         grid = in_plane(shape[2:], [*trunk_windows(self.trunk), *PLANE], "ctnet")
         groups = group_count(shape[1], self.slices_per_group, self.rest)
         if groups < 1:
