@@ -32,7 +32,7 @@ class Organs:
         masks: name → bool, of the volume's size; "right_lung", "left_lung" and "heart" from `find_organs`.
         ok: whether they were found; if not, the masks are rough.
         findings: what was looked at and how it came out.
-        record: method, volumes in mL and the lungs' box, for the run record.
+        record: method, volumes in mL, and the lungs' box in slices, rows and columns of "LPS", for the run record.
     """
 
     masks: Mapping[str, np.ndarray]
