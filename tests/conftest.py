@@ -35,3 +35,11 @@ def _one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _same_draw_every_time() -> None:
+    """Tests that draw without a generator of their own draw the same numbers in every run."""
+    import torch
+
+    torch.manual_seed(1)

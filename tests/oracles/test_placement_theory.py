@@ -104,6 +104,8 @@ def test_trail_through_branches_pooling_and_resampling() -> None:
 
 def test_valid_convolutions_do_not_tile_the_image() -> None:
     net = nn.Sequential(nn.Conv2d(1, 2, 3, 2), nn.ReLU(), nn.Conv2d(2, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(50, 2))
+    for p in net.parameters():  # positive throughout, so that no unit is silent
+        p.data.abs_()
     x = torch.rand(1, 1, 15, 15)
     found = HiResCAM(layer="3")(net, x, [0])
     assert found.maps.shape[2:] == (5, 5)
