@@ -56,7 +56,8 @@ def test_haar(geometry: str, space: tuple[int, int], levels: int, patches: int |
     check(DeepFixCX("db1", levels, patches, "l1", geometry, True), pixels("float32", 3, 1, *space))
     for kind in ("uint8", "uint16"):
         check(DeepFixCX("haar", levels, patches, "l1", geometry, True), pixels(kind, 2, 1, *space))
-        check(DeepFixCX("haar", levels, patches, EVERY, geometry, True), pixels(kind, 1, 1, *space))
+        check(DeepFixCX("haar", levels, patches, EVERY[:4], geometry, True), pixels(kind, 1, 1, *space))
+        check(DeepFixCX("haar", levels, patches, EVERY[4:], geometry, True), pixels(kind, 1, 1, *space))
 
 
 @pytest.mark.parametrize("geometry", ["balanced", "published"])

@@ -14,12 +14,12 @@ from typing import no_type_check
 
 import numpy as np
 
-from translucid.compress.haar_loops import MAX, MIN, accumulate, compiled, gather
+from translucid.compress.haar_loops import MAX, MIN, accumulate, compiled, gather, inlined
 
 ROOT2 = np.float32(2**0.5)
 
 
-@compiled
+@inlined
 @no_type_check
 def _taps4(out, a, b, c, d, taps, j):
     """Four taps of one filter. One filter at a time: with two results and four sources there are more pairs to be
@@ -34,7 +34,7 @@ def _taps4(out, a, b, c, d, taps, j):
             out[i] = t0 * a[i] + t1 * b[i] + t2 * c[i] + t3 * d[i]
 
 
-@compiled
+@inlined
 @no_type_check
 def _source(at, size, wrap):
     """Which row or column the tap at position `at` reads: −1 for a zero."""
@@ -43,14 +43,14 @@ def _source(at, size, wrap):
     return at if 0 <= at < size else -1
 
 
-@compiled
+@inlined
 @no_type_check
 def _row(band, y, stored, width, zeros):
     """Row y of a band, or a row of zeros."""
     return band[y * stored : y * stored + width] if y >= 0 else zeros[:width]
 
 
-@compiled
+@inlined
 @no_type_check
 def _down(band, shape, k, filters, zeros, lines, at):
     """Row k of the low and of the high half of a band, filtered down the rows, to two lines at `at`.
@@ -74,7 +74,7 @@ def _down(band, shape, k, filters, zeros, lines, at):
             _taps4(lines[f, at : at + width], a, b, c, d, taps[f], j)
 
 
-@compiled
+@inlined
 @no_type_check
 def _borders(lines, rows, stride, width, filters, alone):
     """Extend every line by what the filter reads beyond it; keep the last sample, which may be overwritten."""
@@ -91,7 +91,7 @@ def _borders(lines, rows, stride, width, filters, alone):
             lines[first + i] = lines[first + at] if at >= 0 else np.float32(0)
 
 
-@compiled
+@inlined
 @no_type_check
 def _along(lines, rows, stride, width, filters, work, out, low, high):
     """Split lines along their columns, to out[low …] and out[high …].
@@ -116,7 +116,7 @@ def _along(lines, rows, stride, width, filters, work, out, low, high):
             out[low + r * stride // 2 + width // 2] = ROOT2 * alone[r]
 
 
-@compiled
+@inlined
 @no_type_check
 def _merge(cells, out, band, y, f, kind, scale, weights):
     """Merge one row of cells into the codes of one reducer."""
@@ -130,7 +130,7 @@ def _merge(cells, out, band, y, f, kind, scale, weights):
             out[band, y, p, f] += c * weights[p]
 
 
-@compiled
+@inlined
 @no_type_check
 def _take(rows, count, step, width, sums, out, band, y, done, weight, reduce, places, weights):
     """Add rows of one child to its accumulators; merge and clear these when the row of cells is done."""
@@ -147,7 +147,7 @@ def _take(rows, count, step, width, sums, out, band, y, done, weight, reduce, pl
                 line[i] = neutral[f]
 
 
-@compiled
+@inlined
 @no_type_check
 def _reduce(children, size, k, rows, halves, shape, bands, progress, sums, out, reduce, plan, cap):
     """Rows k … of four children (`size` apart) → their cells. `bands`: the index of the first child among all, and of

@@ -21,19 +21,25 @@ L1, SUM, MAX, MIN, L2, POSITIVE, NEGATIVE = range(7)
 """Codes of the reducers; the loops cannot compare words."""
 
 
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+def compiled(function: Callable[..., Any], *, inline: bool = False) -> Callable[..., Any]:
     """Compile without the interpreter's lock; kept on disk where there is a place for it.
 
     Sums may be reordered for vector instructions; infinities and nan keep their meaning.
     """
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"reassoc", "nsz", "contract"}}
+    fast = {"reassoc", "nsz", "contract"}
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": fast, "forceinline": inline}
     try:
         return numba.njit(cache=True, **options)(function)
     except RuntimeError:  # neither beside this file nor in the user's cache directory may be written
         return numba.njit(**options)(function)
 
 
-@compiled
+def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A part of a loop: a call would cost as much as a short line of samples, for the counting of references."""
+    return compiled(function, inline=True)
+
+
+@inlined
 @no_type_check
 def _fill(image, top, left, turn, tile, width):
     """Copy a tile into the buffer, in the buffer's type, zeros outside of the image; turned: last row first."""
@@ -51,7 +57,7 @@ def _fill(image, top, left, turn, tile, width):
         line[columns:] = t(0)
 
 
-@compiled
+@inlined
 @no_type_check
 def _part(size, digits, levels):
     """Samples of the band with these binary digits (the first level's is the lowest bit) of a line of `size`."""
@@ -60,7 +66,7 @@ def _part(size, digits, levels):
     return size
 
 
-@compiled
+@inlined
 @no_type_check
 def _rows4(tile, width, step):
     """Two levels down the rows, in place."""
@@ -78,7 +84,7 @@ def _rows4(tile, width, step):
             x0[c], x1[c], x2[c], x3[c] = t(s + u), t(d + e), t(s - u), t(d - e)
 
 
-@compiled
+@inlined
 @no_type_check
 def _rows2(tile, width, step):
     """One level down the rows, in place."""
@@ -93,7 +99,7 @@ def _rows2(tile, width, step):
             x0[c], x1[c] = t(u + v), t(u - v)
 
 
-@compiled
+@inlined
 @no_type_check
 def _rows(tile, width, levels, real):
     """All levels down the rows; `real` rows < 2^levels: odd bands are extended by their last row, level by level."""
@@ -113,7 +119,7 @@ def _rows(tile, width, levels, real):
         _rows2(tile, width, 1 << level)
 
 
-@compiled
+@inlined
 @no_type_check
 def _columns4(x, y):
     """Two levels along the columns; the newest digit becomes the slowest index."""
@@ -126,7 +132,7 @@ def _columns4(x, y):
         y0[i], y1[i], y2[i], y3[i] = t(s + u), t(f + e), t(s - u), t(f - e)
 
 
-@compiled
+@inlined
 @no_type_check
 def _columns2(x, y):
     """One level along the columns."""
@@ -138,7 +144,7 @@ def _columns2(x, y):
         y0[i], y1[i] = t(a + b), t(a - b)
 
 
-@compiled
+@inlined
 @no_type_check
 def _extend(x, lines, width, level, real):
     """Before a level along the columns: bands of odd size are extended by their last sample."""
@@ -149,7 +155,7 @@ def _extend(x, lines, width, level, real):
                 x[line * width + n] = x[line * width + n - 1]
 
 
-@compiled
+@inlined
 @no_type_check
 def _columns(x, y, levels, lines, width, real):
     """Some levels along the columns, from buffer to buffer; True where the result lies in y."""
@@ -169,7 +175,7 @@ def _columns(x, y, levels, lines, width, real):
     return swapped
 
 
-@compiled
+@inlined
 @no_type_check
 def _last4(x, sums):
     """The last two levels along the columns, and |·| added to the accumulator, all in the accumulator's type."""
@@ -186,7 +192,7 @@ def _last4(x, sums):
         s3[i] = t(s3[i] + max(w, t(-w)))
 
 
-@compiled
+@inlined
 @no_type_check
 def _last2(x, sums):
     """The last level along the columns, and |·| added to the accumulator."""
@@ -200,7 +206,7 @@ def _last2(x, sums):
         s1[i] = t(s1[i] + max(q, t(-q)))
 
 
-@compiled
+@inlined
 @no_type_check
 def _accumulate_signed(x, sums, kind, sign, threshold):
     """Add the values times ±1, all of them or those beyond the threshold on one side."""
@@ -219,7 +225,7 @@ def _accumulate_signed(x, sums, kind, sign, threshold):
             sums[i] = v(sums[i] + (c if c < -h else v(0)))
 
 
-@compiled
+@inlined
 @no_type_check
 def accumulate(x, sums, kind, sign, threshold):
     """Add one stretch of coefficients, times ±1, to an accumulator."""
@@ -242,7 +248,7 @@ def accumulate(x, sums, kind, sign, threshold):
         _accumulate_signed(x, sums, kind, sign, threshold)
 
 
-@compiled
+@inlined
 @no_type_check
 def gather(sums, places, kind, cells):
     """Reduce accumulators to cells: places[j, c] is the j-th sample of cell c, or the neutral last entry."""
@@ -262,7 +268,7 @@ def gather(sums, places, kind, cells):
                 out[c] = v(out[c] + sums[at[c]])
 
 
-@compiled
+@inlined
 @no_type_check
 def _merge(cells, out, f, row, kind, scale, lines, row_weights, weights):
     """Merge one row of cells, in the order of the codes, into the codes of one reducer."""
@@ -284,7 +290,7 @@ def _merge(cells, out, f, row, kind, scale, lines, row_weights, weights):
                 out[b, y, p, f] += np.float32(cells[at + p]) * s * weights[at + p]
 
 
-@compiled
+@inlined
 @no_type_check
 def tile_width(columns, left, side, blocks):
     """Columns of the tile that starts at `left`: whole blocks as far as there are any, an incomplete block alone."""
@@ -292,7 +298,7 @@ def tile_width(columns, left, side, blocks):
     return min(blocks * side, whole - left) if left < whole else side
 
 
-@compiled
+@inlined
 @no_type_check
 def _odd(digits):
     """Whether the number of ones is odd: so many differences were taken the other way round."""
@@ -302,7 +308,7 @@ def _odd(digits):
     return ones % 2 == 1
 
 
-@compiled
+@inlined
 @no_type_check
 def _strip(image, top, levels, turn, blocks, buffers, sums, kinds, threshold):
     """Transform one strip tile by tile and add it to the accumulators."""

@@ -75,7 +75,8 @@ def applies(images: Tensor, setting: Setting) -> bool:
 def encode(images: Tensor, setting: Setting) -> Tensor:
     """Codes of images for which `applies` holds; equal to the tensors' way to 1e-5 of the largest code.
 
-    Images of 8 and 16 bits are summed as integers with Haar, exactly, and scaled to [0, 1] at the end. The planes of a
+    Images of 8 and 16 bits are summed as integers with Haar (but for `l2`), exactly as long as 32 bits hold the sums of
+    a cell, and scaled to [0, 1] at the end; else they become floats, one plane at a time. The planes of a
     batch are shared out among `torch.get_num_threads()` threads; each needs memory for a strip (Haar) or two images.
 
     Example:
@@ -84,23 +85,13 @@ def encode(images: Tensor, setting: Setting) -> Tensor:
         >>> encode(images, setting)[0, 0, :2]
         tensor([0.8000, 0.8000])
     """
-    unit = UNIT[images.dtype]
     planes = images.detach().contiguous().reshape(-1, *setting.space)
-    whole = images.dtype == torch.float32 or _integers_fit(images.dtype, setting)
-    if setting.wavelet in HAAR and not whole:
-        planes, unit = planes.to(torch.float32) * unit, 1.0
     shape = (planes.shape[0], 4**setting.levels, *setting.grid, len(setting.reducers))
     out = torch.empty(shape, dtype=torch.float32)
     run = _haar if setting.wavelet in HAAR else _bank
-    _share(run(planes.numpy(), out.numpy(), setting, unit), planes.shape[0])
+    _share(run(planes.numpy(), out.numpy(), setting, UNIT[images.dtype]), planes.shape[0])
     _include_padding(out, setting)
     return out.flatten(1).unflatten(0, images.shape[:2])
-
-
-def _integers_fit(kind: torch.dtype, setting: Setting) -> bool:
-    """Whether the unscaled coefficients of the last level fit 32 bits and their sums of squares 64."""
-    bits = 8 if kind == torch.uint8 else 16
-    return bits + 2 * setting.levels <= 30 and ("l2" not in setting.reducers or bits + 2 * setting.levels <= 24)
 
 
 @lru_cache(maxsize=1)
@@ -235,24 +226,29 @@ def _haar(planes: np.ndarray, out: np.ndarray, setting: Setting, unit: float) ->
     buffer = min(blocks, -(-setting.space[1] // side)) * side**2
     entries = -(-setting.space[1] // side) * side**2
     turn = setting.geometry == "published"
+    convert = pixel == np.float32 and planes.dtype != np.float32
 
     def work(start: int, stop: int) -> None:
-        haar_planes(
-            planes[start:stop],
-            out[start:stop],
-            levels,
-            turn,
-            blocks,
-            np.empty((2, buffer), pixel),
-            np.empty((len(reduce.kinds), entries + 1), kind),
-            reduce.neutral,
-            np.empty(plan.places.shape[1], kind),
-            reduce.kinds,
-            reduce.scales,
-            reduce.threshold,
-            tuple(plan),
-            cap,
-        )
+        buffers, sums = np.empty((2, buffer), pixel), np.empty((len(reduce.kinds), entries + 1), kind)
+        cells = np.empty(plan.places.shape[1], kind)
+        for first in range(start, stop) if convert else [start]:
+            part = slice(first, first + 1 if convert else stop)
+            haar_planes(
+                planes[part].astype(np.float32) if convert else planes[part],
+                out[part],
+                levels,
+                turn,
+                blocks,
+                buffers,
+                sums,
+                reduce.neutral,
+                cells,
+                reduce.kinds,
+                reduce.scales,
+                reduce.threshold,
+                tuple(plan),
+                cap,
+            )
 
     return work
 
@@ -263,14 +259,16 @@ def _number_types(pixel: np.dtype, setting: Setting, widest: int) -> tuple[type,
     8 bits grow by one with every level along an axis, and stand 2·J − 2 levels in the buffers when the last two are
     taken on the way to the accumulators. Few combinations, because each is compiled on its own.
     """
-    if pixel.kind == "f":
-        return np.float32, np.dtype(np.float32), ROWS
+    single = np.float32, np.dtype(np.float32), ROWS
+    if pixel.kind == "f" or "l2" in setting.reducers:
+        return single
     bits = 8 * pixel.itemsize
     cap = (2**31 - 1) // (2 ** (bits + 2 * setting.levels) * widest)
+    if cap < 1:
+        return single
     whole = setting.levels <= 3 or (setting.levels == 4 and setting.space[1] % 16 == 0)
-    if bits == 8 and whole and setting.reducers == ("l1",) and cap:
-        return np.int16, np.dtype(np.int32), min(cap, ROWS)
-    return np.int32, np.dtype(np.int64), ROWS
+    short = bits == 8 and whole and setting.reducers == ("l1",)
+    return np.int16 if short else np.int32, np.dtype(np.int32), min(cap, ROWS)
 
 
 # -- any wavelet ----------------------------------------------------------------------------------------------------
