@@ -13,12 +13,13 @@ import click
 ROOMS = {
     "translucid.compress": "What is kept of an image.",
     "translucid.explain": "What each place contributes to each label's logit.",
-    "translucid.evaluate": "How good a classifier is, with intervals.",
+    "translucid.evaluate": "How good a classifier is, where an explanation points, with intervals.",
     "translucid.models": "Networks for codes and images.",
     "translucid.losses": "What training minimises.",
     "translucid.train": "The one training loop.",
     "translucid.phantom": "Synthetic chests with known truth.",
     "translucid.pipeline": "The verbs.",
+    "translucid.export": "Maps in the formats of viewers.",
     "translucid.report": "The page.",
     "translucid.maps": "Resize, normalise, threshold: always explicit.",
 }

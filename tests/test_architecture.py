@@ -25,7 +25,20 @@ ISLANDS = {
 }
 WIRING = {"data": 5, "jobs": 6, "train": 6, "study": 6, "pipeline": 7, "cli": 8, "__main__": 9}
 LEVEL = GROUND | dict.fromkeys(ISLANDS, 4) | WIRING | {"__init__": -1}
-TORCH_FREE = {"errors", "types", "config", "report", "viewer", "io.manifest", "cli"}
+LIGHT_IO = {
+    "manifest",
+    "layouts",
+    "splits",
+    "pseudonym",
+    "table",
+    "fence",
+    "cells",
+    "columns",
+    "codes",
+    "coding",
+    "index",
+}
+TORCH_FREE = {"errors", "types", "config", "report", "viewer", "cli", "study", "export"} | {f"io.{x}" for x in LIGHT_IO}
 
 
 def modules() -> list[Path]:

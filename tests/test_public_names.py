@@ -21,6 +21,7 @@ TABLES = {
     "translucid.explain": "EXPLAINERS",
     "translucid.models": "MODELS",
     "translucid.losses": "LOSSES",
+    "translucid.evaluate": "LOCALISATION",
 }
 
 

@@ -10,7 +10,7 @@ from translucid.config import build
 from translucid.errors import ConfigError, ManifestError, did_you_mean
 from translucid.io.layouts import LAYOUTS, import_layout
 from translucid.io.manifest import Manifest, check_labels, require_labels
-from translucid.io.pseudonym import random_key, read_key
+from translucid.io.pseudonym import read_key
 from translucid.io.splits import assign_splits, check_splits
 from translucid.study import DataSettings, Study
 
@@ -43,21 +43,12 @@ def check_for_training(manifest: Manifest) -> list[str]:
 
 
 def key_bytes(data: DataSettings, run: Path, settings: Study) -> bytes:
-    """The key of the pseudonyms: the user's, a fixed one for synthetic patients, or one that lives as long as the run.
-
-    A random key waits in `.work` (mode 0600) so that a killed run can go on, and is removed with it.
-    """
+    """The key of the pseudonyms: the user's, a fixed one for synthetic patients, or the one drawn for this run."""
     if data.key is not None:
         return read_key(data.key)
     if data.layout == "phantom":  # nobody to protect, so the demo may be the same on every machine
         return f"phantom-{settings.seed}".encode().ljust(32, b".")
-    kept = run / ".work" / "key"
-    if kept.is_file():
-        return read_key(kept)
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    kept.touch(mode=0o600)
-    kept.write_bytes(random_key())
-    return read_key(kept)
+    return read_key(run / ".work" / "key")
 
 
 def _read(data: DataSettings) -> Manifest:
@@ -66,9 +57,7 @@ def _read(data: DataSettings) -> Manifest:
         raise ConfigError(f"unknown data.layout {data.layout!r}: {did_you_mean(data.layout, [*LAYOUTS, 'phantom'])}")
     if data.layout in ("manifest", "chexpert"):
         options.setdefault("uncertain", data.uncertain)
-    if (
-        data.layout == "manifest" and data.labels
-    ):  # a column that is empty throughout is a label only when it is asked for
+    if data.layout == "manifest" and data.labels:  # an empty column is a label only when it is asked for
         options.setdefault("labels", data.labels)
     return import_layout(data.layout, data.root, **options)
 
