@@ -12,6 +12,7 @@ import bz2
 import json
 import lzma
 import math
+import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -31,7 +32,17 @@ from translucid.io.integers import (
 )
 
 Arrays = dict[str, np.ndarray]
-DAMAGE = (LookupError, ValueError, TypeError, ArithmeticError, EOFError, OSError, MemoryError, lzma.LZMAError)
+DAMAGE = (
+    LookupError,
+    ValueError,
+    TypeError,
+    ArithmeticError,
+    EOFError,
+    OSError,
+    MemoryError,
+    lzma.LZMAError,
+    zlib.error,
+)
 SCALES = (*(255.0 * 2**j for j in range(8)), 4095.0, 8190.0, 65535.0, 131070.0)
 HINTS = {"rows", "scales"}
 SAMPLE = 1 << 15
@@ -199,7 +210,7 @@ def _quick(codes: np.ndarray) -> tuple[dict[str, Any], Arrays]:
     if codes.dtype == np.uint8:
         return {"form": "rice"}, {"k": ricecoder.encode(codes)}
     numbers, kinds, steps = multiples.as_multiples(codes)
-    packed = np.frombuffer(CODERS["bz2"][0](kinds.tobytes()), np.uint8)
+    packed = np.frombuffer(zlib.compress(kinds.tobytes()), np.uint8)
     return {"form": "rice", "steps": steps}, {"k": ricecoder.encode(numbers), "kinds": packed}
 
 
@@ -209,7 +220,7 @@ def _quick_back(plan: Mapping[str, Any], arrays: Mapping[str, np.ndarray], shape
     numbers = ricecoder.decode(arrays["k"], (math.prod(shape[:-1]), shape[-1]))
     if "steps" not in plan:
         return numbers
-    kinds = np.frombuffer(CODERS["bz2"][1](arrays["kinds"].tobytes(), shape[-1]), np.uint8)
+    kinds = np.frombuffer(zlib.decompressobj().decompress(arrays["kinds"].tobytes(), max(shape[-1], 1)), np.uint8)
     return multiples.from_multiples(numbers, kinds, plan["steps"])
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from translucid.errors import ManifestError
 
 _DRIVE = re.compile("[A-Za-z]:")
+_SIMPLE = re.compile(r"[^./\\:\0][^/\\:\0]*(?:/[^./\\:\0][^/\\:\0]*)*")
+"""Names one below the other, none empty or beginning with a dot: most paths, and quickly said to be fine."""
 
 
 def tidy(relative: str) -> str:
@@ -43,10 +45,23 @@ class Fence:
         self.root = Path(root)
         self.outside = outside
         self._real = os.path.realpath(self.root)
+        self._below = os.path.join(self._real, "")
         self._folders: dict[str, str] = {}
 
     def problem(self, relative: str) -> str:
         """Say what is wrong with a path, or nothing where it is fine."""
+        if not _SIMPLE.fullmatch(relative):
+            if problem := self._spelling(relative):
+                return problem
+            relative = tidy(relative)
+        if self.outside:
+            return ""
+        if not self._follow(relative).startswith(self._below):
+            return "a link leads out of the folder: copy the files there or allow paths outside (allow_outside)"
+        return ""
+
+    def _spelling(self, relative: str) -> str:
+        """What the words of a path alone tell."""
         parts = relative.replace("\\", "/").split("/")
         if all(part in ("", ".") for part in parts):
             return "the path is empty"
@@ -54,12 +69,8 @@ class Fence:
             return "the path holds a NUL"
         if not parts[0] or _DRIVE.match(relative):
             return "the path is absolute: write it relative to the folder of the table"
-        if self.outside:
-            return ""
-        if ".." in parts:
+        if ".." in parts and not self.outside:
             return "the path leaves the folder: remove the '..' or allow paths outside (allow_outside)"
-        if not self._follow(tidy(relative)).startswith(os.path.join(self._real, "")):
-            return "a link leads out of the folder: copy the files there or allow paths outside (allow_outside)"
         return ""
 
     def path(self, relative: str) -> Path:

@@ -8,7 +8,6 @@ is personal data as long as the key exists.
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import os
 import secrets
@@ -129,4 +128,4 @@ def pseudonym(key: bytes, *parts: str, length: int = 16) -> str:
         raise ConfigError(f"a pseudonym has 8 to 64 hexadecimal digits, not {length}")
     encoded = [part.encode("utf-8", "surrogatepass") for part in parts]
     message = b"".join(len(part).to_bytes(8, "big") + part for part in encoded)
-    return hmac.new(key, message, hashlib.sha256).hexdigest()[:length]
+    return hmac.digest(key, message, "sha256").hex()[:length]

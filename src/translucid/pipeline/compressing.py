@@ -92,8 +92,9 @@ class CompressJob:
         return {}
 
     def _file(self, case: Case) -> list[Any]:
-        beside = [state(path) for path in mask_files(self.recipe.places, self.manifest, case)]
-        file = self.manifest.root / case.file
+        wanted = self.recipe.places.wanted
+        beside = [state(path) for path in mask_files(self.recipe.places, self.manifest, case)] if wanted else []
+        file = os.path.join(self.manifest.root, case.file)
         return [case.file, case.frame, *state(file), [list(box) for box in case.boxes], *beside]
 
     def done(self, shard: int) -> bool:
@@ -213,7 +214,7 @@ class _Gathered:
         self.seconds += part["seconds"]
 
 
-def state(file: Path) -> tuple[int | None, int | None]:
+def state(file: str | Path) -> tuple[int | None, int | None]:
     """Size and time of a file; nothing where it has vanished, which costs a reject when it is read.
 
     Of a folder of slices the sums over its files and its own time: that alone does not change with a slice's content.
