@@ -84,6 +84,11 @@ class Columns:
         parts = np.split(order, np.cumsum(np.bincount(back, minlength=len(ids)))[:-1])
         return dict(zip(ids.tolist(), parts, strict=True))
 
+    @cached_property
+    def by_dicom(self) -> Columns:
+        """The same rows, named by `dicom_id` and nothing else."""
+        return Columns(self.name, {"dicom_id": self.cells["dicom_id"]})
+
     @property
     def rows(self) -> np.ndarray:
         """Numbers of all rows."""
@@ -166,6 +171,40 @@ def find_fixations(path: Path, key: str, size: Space, outside: bool = False) -> 
     )
 
 
+def gaze_sources(path: Path, key: str) -> list[Path]:
+    """Every file that `find_fixations` reads for one image: the table, and those beside it that it leans on.
+
+    Args:
+        path: the table.
+        key: the image's name in it, or "".
+
+    Returns:
+        The table first; the master sheet where the table counts in screens; the fixations of each reading that was
+        kept. Only the table where it cannot be read: reading it will tell why.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     table = Path(folder, "fixations.csv")
+        ...     _ = table.write_text("DICOM_ID,FPOGX,FPOGY,FPOGD\\na,0.5,0.5,0.2\\n")
+        ...     [file.name for file in gaze_sources(table, "a")]
+        ['fixations.csv', 'master_sheet.csv']
+
+    Fails when: links in the folder change what they point at, to a file of the same size and time.
+    """
+    if path.suffix.lower() == ".json":
+        return [path]
+    try:
+        table = columns_of(path)
+        if table.has(*_SCREENED[:2], "DICOM_ID"):
+            return [path, path.parent / MASTER_SHEET]
+        if not table.has(*_READINGS):
+            return [path]
+        return [path, *(path.parent / name for name in _kept_readings(table, key))]
+    except ManifestError:
+        return [path]
+
+
 def _rows(table: Columns, key: str) -> np.ndarray:
     named = table.first((*_IMAGES, "DICOM_ID"))
     if not key:
@@ -212,13 +251,18 @@ def padding(sheet: Path, image: str) -> tuple[float, float, float, float]:
 
 def _of_readings(path: Path, table: Columns, key: str, size: Space, outside: bool) -> Looks:
     """The fixations of all readings of an image whose eye tracking was kept, one after the other."""
-    rows = _rows(Columns(table.name, {"dicom_id": table.cells["dicom_id"]}), key)
     fence = Fence(path.parent, outside)
-    kept = [i for i in rows.tolist() if table.cells["eye_tracking_data_discarded"][i].lower() not in ("true", "1")]
-    parts = [find_fixations(fence.path(f"{table.cells['id'][i]}/fixations.csv"), "", size) for i in kept]
+    parts = [find_fixations(fence.path(name), "", size) for name in _kept_readings(table, key)]
     if not parts:
         raise ManifestError(f"{table.name}: the eye tracking of every reading of the image was discarded")
     return Looks(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def _kept_readings(table: Columns, key: str) -> list[str]:
+    """The tables of the readings of an image whose eye tracking was kept, named from the folder of the metadata."""
+    discarded, names = table.cells["eye_tracking_data_discarded"], table.cells["id"]
+    rows = _rows(table.by_dicom, key).tolist()
+    return [f"{names[i]}/fixations.csv" for i in rows if discarded[i].lower() not in ("true", "1")]
 
 
 def _of_json(path: Path, key: str, size: Space) -> Looks:

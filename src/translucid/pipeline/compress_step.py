@@ -32,7 +32,7 @@ from translucid.jobs import (
 )
 from translucid.pipeline.compressing import CompressJob, state, tidy
 from translucid.pipeline.folder import RunFolder
-from translucid.pipeline.places import grid_for, mask_files
+from translucid.pipeline.places import grid_for, watched
 from translucid.pipeline.prepare import check_for_training, key_bytes, prepare
 from translucid.pipeline.shard import Recipe, json_text
 from translucid.study import Study
@@ -170,7 +170,7 @@ def _fingerprint(study: Study, manifest: Manifest) -> str:
     for c in manifest.cases:
         labels = [c.labels.get(name) for name in manifest.labels]
         known = [c.file, c.frame, c.patient, c.view, c.split, labels, dict(c.attributes), [list(b) for b in c.boxes]]
-        beside = [state(path) for path in mask_files(study.places, manifest, c)]
+        beside = [[what, *state(path)] for what, path in watched(study.places, manifest, c)]
         digest.update(json_text([*known, *state(manifest.root / c.file), *beside]).encode())
     return fingerprint([digest.hexdigest(), manifest.labels, study.framing, study.places, study.stores])
 

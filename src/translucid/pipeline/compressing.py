@@ -19,7 +19,7 @@ from translucid.io.index import IndexRow, write_index, write_rejects
 from translucid.io.manifest import Manifest
 from translucid.io.pseudonym import pseudonym
 from translucid.jobs import absent_shards, listed
-from translucid.pipeline.places import STORE, mask_files
+from translucid.pipeline.places import STORE, watched
 from translucid.pipeline.places import header as places_header
 from translucid.pipeline.shard import Recipe, ShardTask, json_text
 from translucid.types import Case
@@ -92,8 +92,7 @@ class CompressJob:
         return {}
 
     def _file(self, case: Case) -> list[Any]:
-        wanted = self.recipe.places.wanted
-        beside = [state(path) for path in mask_files(self.recipe.places, self.manifest, case)] if wanted else []
+        beside = [[what, *state(path)] for what, path in watched(self.recipe.places, self.manifest, case)]
         file = os.path.join(self.manifest.root, case.file)
         return [case.file, case.frame, *state(file), [list(box) for box in case.boxes], *beside]
 

@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 
 from translucid.errors import ConfigError
+from translucid.io.gaze_tables import gaze_sources
 from translucid.io.manifest import Manifest
 from translucid.io.organ_masks import read_organ_masks
 from translucid.io.organs import ORGANS, find_organs
 from translucid.io.places import LEVELS, UNKNOWN, boxes_on_cells, on_cells, onto, shares_of, whole_numbers
 from translucid.io.placing import Transform
+from translucid.io.references import split_reference
 from translucid.io.regions import allowed_regions
 from translucid.io.truth import read_case_mask
 from translucid.io.volume_framing import VolumeTransform
@@ -120,13 +122,40 @@ def _gaze(
     return framed_gaze(manifest, case, transform, grid, sigma=settings.sigma, weight=settings.weight)
 
 
-def mask_files(settings: PlacesSettings, manifest: Manifest, case: Case) -> list[Path]:
-    """The files beside the image that decide its places: what a resumed run must find unchanged."""
-    names = [n for n in (*settings.truth.values(), *settings.organ_names) if n in case.masks]
-    found = [case.masks[name].partition("#")[0] for name in names]
+def watched(settings: PlacesSettings, manifest: Manifest, case: Case) -> list[tuple[str, Path]]:
+    """What beside the image and its boxes decides a case's places, for a resumed run to find unchanged.
+
+    Args:
+        settings: of the study.
+        manifest: that the case is of.
+        case: one image.
+
+    Returns:
+        (what it is, which file) of every file that `gather` reads: "truth:label reference" and "organ:name reference"
+        of masks (a picture, a volume, or the table that holds it and which entry), "gaze reference" of fixations,
+        with every table they lean on. The reference is part of it, for another entry of the same table is another
+        mask. Boxes stand in the case itself.
+
+    Example:
+        >>> case = Case("a.png", "p", masks={"mass": "rle.csv#7", "heart": "heart.png"})
+        >>> settings = PlacesSettings(truth={"tumour": "mass"})
+        >>> [(what, file.as_posix()) for what, file in watched(settings, Manifest(Path("in"), (case,), ()), case)]
+        [('truth:tumour rle.csv#7', 'in/rle.csv')]
+
+    Fails when: a file is overwritten by one of the same size that is dated back to the same time.
+    """
+    masks = [(f"truth:{label}", name) for label, name in settings.truth.items()]
+    if settings.organs == "masks":
+        masks += [(f"organ:{name}", name) for name in settings.organ_names]
+    found = [
+        (f"{what} {case.masks[name]}", manifest.root / split_reference(case.masks[name]).file)
+        for what, name in masks
+        if name in case.masks
+    ]
     if settings.gaze and case.gaze:
-        found.append(case.gaze.partition("#")[0])
-    return [manifest.root / name for name in dict.fromkeys(found)]
+        file, key = split_reference(case.gaze)
+        found += [(f"gaze {case.gaze}", path) for path in gaze_sources(manifest.root / file, key)]
+    return found
 
 
 @dataclass(frozen=True)
