@@ -167,7 +167,9 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     monkeypatch.setitem(EXPLAINERS, "seeing", explainer(lambda x: x))
     monkeypatch.setitem(EXPLAINERS, "blind", explainer(lambda x: 1 - x))
     monkeypatch.setattr(localise_step, "load_model", lambda folder: (Silent(), None))
-    return localise([work])
+    rows, said = localise([work])
+    assert said == [], "everything could be scored"
+    return rows
 
 
 def value(rows: list[dict[str, Any]], explainer: str, target: str, measure: str, label: str = "mass") -> float:
@@ -200,8 +202,8 @@ def test_rows_count_the_drawn_cases_and_stand_beside_trivial_maps(judged: list[d
     ]  # fmt: skip
     positives = [k for k in range(0, 40, 2) if k % 4 != 3 and k != 4]
     assert row["n"] in (len(positives), len({k // 2 for k in positives}))
-    nothing = [r for r in judged if r["target"] == "finding" and r["label"] == "big"]
-    assert all(r["n"] == 0 and r["value"] is None for r in nothing), "nobody drew any"
+    assert not [r for r in judged if r["target"] == "finding" and r["label"] == "big"], "nobody drew any"
+    assert all(r["n"] > 0 and r["value"] is not None for r in judged)
 
 
 def test_methods_are_compared_on_the_same_cases(judged: list[dict[str, Any]]) -> None:
@@ -216,10 +218,50 @@ def test_methods_are_compared_on_the_same_cases(judged: list[dict[str, Any]]) ->
     assert abs(row["value"]) == pytest.approx(abs(gap)) and row["low"] <= row["value"] <= row["high"]
 
 
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_label_without_a_threshold_loses_its_own_rows_only(
+    lost: int, judged: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work, _ = a_work()
+    shares = cohort()[0]
+    shares[1::2, [1, 2] if lost == 0 else [3]] = -1  # the validation cases' lungs, or hearts
+    work.__dict__["places"] = Places(Codes(whole_numbers(shares)), SETTINGS, LABELS, (24, 32))
+    rows, said = localise([work])
+    kept = LABELS[1 - lost]
+
+    def of(rows: list[dict[str, Any]], label: str) -> list[dict[str, Any]]:
+        head = {"target": "organ", "label": label, "measure": "organ_iou"}
+        return [r for r in rows if head.items() <= r.items()]
+
+    assert of(rows, kept) and of(rows, kept) == of(judged, kept), "as if nothing were lost"
+    assert of(judged, LABELS[lost]) and not of(rows, LABELS[lost])
+    assert [r["n"] for r in of(rows, "pooled")] == [r["n"] for r in of(rows, kept)]
+    assert {r["measure"] for r in rows if r["label"] == LABELS[lost] and r["target"] == "organ"} >= {"energy_share"}
+    why = "for no validation case has a known organ to fit the threshold on"
+    assert said == [f"{LABELS[lost]}: no organ_iou, organ_iou_released, {why}"]
+
+
+def test_maps_without_contrast_are_said_and_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    work, y = a_work()
+    monkeypatch.setitem(EXPLAINERS, "seeing", explainer(lambda x: x))
+    monkeypatch.setitem(EXPLAINERS, "blind", explainer(torch.ones_like))
+    monkeypatch.setattr(localise_step, "load_model", lambda folder: (Silent(), None))
+    rows, said = localise([work])
+    drawn = int((y[::2, 0] == 1).sum()) - 1
+    why = "the map has no contrast, or the finding fills the grid"
+    lost = "pointing_game, energy_share, signed_share, iou_otsu"
+    assert f"mass: no {lost} of v/blind, undefined in all {drawn} test cases: {why}" in said
+    seen = int((y[1::2, 0] == 1).sum())
+    assert f"mass: no iou of v/blind, for none of {seen} validation cases defines a threshold" in said
+    assert not [line for line in said if "seeing" in line]
+    assert all(r["n"] > 0 for r in rows)
+    assert [r for r in rows if r["explainer"] == "blind" and r["measure"] == "map_average_precision"]
+
+
 def test_without_places_there_is_nothing_to_score() -> None:
     work, _ = a_work()
     work.__dict__["places"] = None
-    assert localise([work]) == []
+    assert localise([work]) == ([], [])
 
 
 class Squares(nn.Module):

@@ -41,12 +41,13 @@ def evaluate(study: Study, run: Path) -> list[Row]:
         test = work.rows("test")
         drawn[work.name] = curves(y[test], logits[work.name][test], work.labels) if len(test) else {}
     rows += _against_baseline(everyone, study, y, logits, patients)
-    rows += localise(everyone)
+    pointing, unscored = localise(everyone)
+    rows += pointing
     for work in everyone:
         rows += _costs(work, everyone)
     write_json(run / "metrics.json", rows)
     write_json(run / "curves.json", drawn)
-    folder.warn("evaluate", _warnings(everyone[0], y))
+    folder.warn("evaluate", [*_warnings(everyone[0], y), *unscored])
     folder.note("fingerprints", "evaluate", value=fingerprint(rows))
     return rows
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,29 +81,36 @@ def covered(shares: np.ndarray) -> np.ndarray:
     return np.asarray(found.reshape(shares.shape))
 
 
-def localise(works: Sequence[Work]) -> list[Row]:
+def localise(works: Sequence[Work]) -> tuple[list[Row], list[str]]:
     """Localisation of all variants and methods on the test split; thresholds and sizes come from validation.
 
     Findings ("truth") and organs are told apart by "target". Rows with the explainers "random" and "centre" say what
     maps score that have seen nothing.
+
+    Returns:
+        Rows, all of them of one case or more; and in words which measures of which labels could not be scored, and why.
 
     Fails when: few cases of a label have a drawn finding; the intervals say so, the means do not.
     """
     first = works[0]
     places = first.places
     if places is None:
-        return []
+        return [], []
     splits = {name: Split.of(first, places, name) for name in ("val", "test")}
     if not len(splits["test"].rows):
-        return []
+        return [], []
     rows: list[Row] = []
+    said: list[str] = []
     tables: dict[str, dict[str, dict[str, np.ndarray]]] = {}
     for variant, method, found in _everyone(works, splits, places):
-        some, scores = _judge(first, splits, found, variant, method)
-        rows += some + _looking_alike(first, splits["test"], found["test"], variant, method)
-        for target, table in scores.items():
-            tables.setdefault(target, {})[f"{variant}/{method}"] = table
-    return rows + _paired(first, splits["test"], tables)
+        for judged in _judge(first, splits, found, variant, method):
+            rows += judged.rows
+            said += judged.said
+            if judged.scores:
+                tables.setdefault(judged.target, {})[f"{variant}/{method}"] = judged.scores
+        rows += _looking_alike(first, splits["test"], found["test"], variant, method)
+    rows += _paired(first, splits["test"], tables)
+    return [row for row in rows if row["n"]], list(dict.fromkeys(said))
 
 
 def _everyone(works: Sequence[Work], splits: Mapping[str, Split], places: Places) -> Any:
@@ -150,13 +157,21 @@ def placed_on(found: Explanation, space: Space, grid: Space) -> np.ndarray:
     return _array(maps.resize(found.maps, grid, Placement(start, step)))
 
 
+@dataclass(frozen=True)
+class _Judged:
+    """One explainer against one target: rows, what could not be scored, and scores by case for the paired tests."""
+
+    target: str
+    rows: list[Row]
+    said: list[str]
+    scores: dict[str, np.ndarray]
+
+
 def _judge(
     work: Work, splits: Mapping[str, Split], found: Mapping[str, np.ndarray], variant: str, method: str
-) -> tuple[list[Row], dict[str, dict[str, np.ndarray]]]:
-    """Rows of one explainer, and its scores case by case for the paired tests."""
+) -> Iterator[_Judged]:
+    """One explainer against findings and against organs, where there are any."""
     val, test, how = splits["val"], splits["test"], work.study.evaluate
-    rows: list[Row] = []
-    scores: dict[str, dict[str, np.ndarray]] = {}
     targets = {
         "finding": (val.truth, val.drawn, test.truth, test.drawn, tuple(LOCALISATION), TRUTH_AT),
         "organ": (val.organs, val.known, test.organs, test.known, ORGAN_MEASURES, ORGAN_AT),
@@ -164,19 +179,58 @@ def _judge(
     for target, (mask_v, there_v, mask_t, there_t, measures, at) in targets.items():
         if not there_t.any():
             continue
-        cuts = {m: _cuts(mask_v, found["val"], there_v, m) for m in at}
-        cuts = {m: c for m, c in cuts.items() if not np.isnan(c[there_t.any(0)]).any()}
+        every = {m: _cuts(mask_v, found["val"], there_v, m) for m in at}
+        cuts = {m: c for m, c in every.items() if not np.isnan(c[there_t.any(0)]).all()}
         sizes = size_cuts(mask_v, there_v) if target == "finding" and there_v.any() else None
-        some = localisation_rows(
+        rows = localisation_rows(
             mask_t, found["test"], test.patients, there_t, work.labels, explainer=method, variant=variant,
             measures=measures, thresholds=cuts, by_size=sizes, resamples=how.resamples, level=how.level,
             seed=work.study.seed,
         )  # fmt: skip
-        rows += [row | {"target": target} for row in some]
         chief = "map_average_precision" if target == "finding" else "organ_iou"
+        scores = {}
         if chief in LOCALISATION or chief in cuts:
-            scores[target] = {chief: case_scores(mask_t, found["test"], there_t, chief, cuts.get(chief))}
-    return rows, scores
+            scores = {chief: case_scores(mask_t, found["test"], there_t, chief, cuts.get(chief))}
+        who = f"{variant}/{method}" if variant else method
+        said = _without_threshold(work.labels, every, there_v, there_t, target, who)
+        said += _undefined(work.labels, rows, every, target, who)
+        yield _Judged(target, [row | {"target": target} for row in rows], said, scores)
+
+
+def _without_threshold(
+    labels: Sequence[str],
+    cuts: Mapping[str, np.ndarray],
+    there_v: np.ndarray,
+    there_t: np.ndarray,
+    target: str,
+    who: str,
+) -> list[str]:
+    """Labels that are in the test split, but for which validation gave no threshold; one line for each label."""
+    lines = []
+    what = "a drawn finding" if target == "finding" else "a known organ"
+    for k in np.flatnonzero(there_t.any(0)):
+        lost = ", ".join(m for m, c in cuts.items() if np.isnan(c[k]))
+        if lost and not there_v[:, k].any():
+            lines.append(f"{labels[k]}: no {lost}, for no validation case has {what} to fit the threshold on")
+        elif lost:
+            count = int(there_v[:, k].sum())
+            lines.append(f"{labels[k]}: no {lost} of {who}, for none of {count} validation cases defines a threshold")
+    return lines
+
+
+def _undefined(
+    labels: Sequence[str], rows: Sequence[Row], cuts: Mapping[str, np.ndarray], target: str, who: str
+) -> list[str]:
+    """Labels of which a measure is undefined in every test case, thresholds apart; one line for each label."""
+    lines = []
+    for k, label in enumerate(labels):
+        blank = [r for r in rows if r["label"] == label and not r["subset"] and not r["n"] and r["n_undefined"]]
+        blank = [r for r in blank if r["measure"] not in cuts or not np.isnan(cuts[r["measure"]][k])]
+        if blank:
+            lost, count = ", ".join(r["measure"] for r in blank), blank[0]["n_undefined"]
+            why = f"undefined in all {count} test cases: the map has no contrast, or the {target} fills the grid"
+            lines.append(f"{label}: no {lost} of {who}, {why}")
+    return lines
 
 
 def _looking_alike(work: Work, test: Split, found: np.ndarray, variant: str, method: str) -> list[Row]:
