@@ -12,6 +12,8 @@ from typing import Literal, NamedTuple
 import torch
 
 Clock = Literal["wall", "cpu"]
+REST = 0.05
+"""Seconds before every turn: threads of the way before it go on spinning for a while after their work is done."""
 
 
 def cores() -> int:
@@ -122,6 +124,7 @@ def measure(ways: Mapping[str, Way], repeats: int, block: float) -> Samples:
     for _ in range(repeats):
         for name, way in ways.items():
             torch.set_num_threads(way.threads)
+            time.sleep(REST)
             start = time.perf_counter()
             cpu = way.run(passes[name])
             done = passes[name] * way.images

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from translucid.audit import Budget, Cohort
+from translucid.audit import Budget, Codec, Cohort
 from translucid.audit.staging import moved
 
 SMALL = Budget(grid=16, plain_side=32, copies=1, epochs=12, batch=64, width=8, resamples=100)
@@ -34,3 +34,24 @@ def cohort(people: int = 80, each: int = 3, seed: int = 0, **more: float) -> Coh
     x = x + 0.01 * torch.from_numpy(age - 55).float()[column]
     attributes = {"sex": np.where(sex > 0, "F", "M"), "age": age}
     return Cohort(x, who, who % 2 == 0, attributes, np.tile(np.arange(each), people))
+
+
+def keyed(seed: int, noise: float = 0.0) -> Codec:
+    """Two hundred random pixels of 32×32, another choice for every seed, with Gaussian noise where asked for."""
+    kept = torch.from_numpy(np.random.default_rng(seed).permutation(32 * 32)[:200])
+    draw = torch.Generator().manual_seed(seed)
+
+    def clean(x: Tensor) -> Tensor:
+        return x.flatten(2)[..., kept]
+
+    def noisy(x: Tensor) -> Tensor:
+        codes = clean(x)
+        return codes + noise * torch.randn(codes.shape, generator=draw)
+
+    return Codec("spots", noisy, clean=clean) if noise else Codec("spots", clean)
+
+
+def letters() -> dict[str, np.ndarray]:
+    """Ten letters of five by seven dots."""
+    rng = np.random.default_rng(0)
+    return {name: (rng.random((7, 5)) < 0.5) * 1.0 for name in "0123456789"}

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from audit_phantoms import SMALL, cohort
+from audit_phantoms import SMALL, cohort, keyed, letters
 from translucid.audit import ATTACKS, LADDERS, Audit, ModelRelease, Shadows, Task, run_task, set_up
 from translucid.audit.judging import SUCCEEDS
 from translucid.audit.membership import membership_measures
@@ -26,7 +26,8 @@ on_models = pytest.mark.parametrize("name", MODEL)
 
 @cache
 def plan() -> Audit:
-    return Audit(cohort(), {}, budget=SMALL)
+    """With noise, a second key and letters, so that every rung is planned for the added compressors."""
+    return Audit(cohort(), {"spots": keyed(1, 0.1)}, budget=SMALL, rekeyed={"spots": keyed(2, 0.1)}, letters=letters())
 
 
 @cache
@@ -165,7 +166,7 @@ def test_membership_is_found_where_the_model_gives_it_away(name: str) -> None:
 @on_models
 def test_membership_is_at_chance_where_the_model_says_the_same_of_all(name: str) -> None:
     flat = ModelRelease(np.zeros(200))
-    shadows = Shadows(np.arange(200), lambda rows, seed: np.zeros(200))
+    shadows = Shadows(np.arange(200), lambda rows, number: np.zeros(200))
     said = ATTACKS[name].fit(flat, shadows, 0).guess(flat)
     _, member, _ = candidates(0, 0.0)
     for measure in ("auc", "balanced_accuracy"):

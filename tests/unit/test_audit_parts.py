@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from audit_phantoms import SMALL, cohort
+from audit_phantoms import SMALL, cohort, letters
 from translucid.audit import (
     ATTACKS,
     Audit,
@@ -232,11 +232,6 @@ def test_pictures_fit_the_grid(shape: tuple[int, int], want: tuple[int, int]) ->
 
 
 # -- letters -----------------------------------------------------------------------------------------------------
-
-
-def letters() -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(0)
-    return {name: (rng.random((7, 5)) < 0.5) * 1.0 for name in "0123456789"}
 
 
 def test_letters_are_read_through_noise_and_not_from_nothing() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from translucid.audit.adaptive import Denoised, Shrink, Values
 from translucid.audit.bounds import code_bits, fano_rank1, gaussian_information, vacuous
 from translucid.audit.gathering import audit, gather
 from translucid.audit.membership import Lira, LossThreshold, ModelRelease, Shadows, membership_measures
@@ -24,14 +25,17 @@ __all__ = [
     "Budget",
     "Codec",
     "Cohort",
+    "Denoised",
     "Lira",
     "LossThreshold",
     "ModelRelease",
     "Public",
     "Release",
     "Shadows",
+    "Shrink",
     "Task",
     "TwoSamples",
+    "Values",
     "audit",
     "code_bits",
     "fano_rank1",

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from translucid.audit import nets
 from translucid.audit.linear import Fixed, Pca, flat, spent
-from translucid.audit.pairs import TwoSamples, pair_measures
+from translucid.audit.pairs import TwoSamples, pair_measures, quick_two
 from translucid.audit.records import Public, Release
 from translucid.audit.resample import mean_of_patients, patient_counts, with_interval
 from translucid.types import Estimate
@@ -76,17 +76,29 @@ class Attribute:
     components: int = 200
 
     def fit(self, release: Release, public: Public, seed: int) -> Fixed:
-        """One regression or network for every attribute."""
+        """One regression or network for every attribute; first on part of the patients, to see how well it does."""
         x = flat(public.release.codes)
         pca = Pca.fit(x, self.components)
-        points = pca.whitened(x) if len(pca.deviation) else np.zeros((len(x), 1), np.float32)
-        readers = {k: self._reader(points, v, public, seed) for k, v in public.attributes.items() if known(v).any()}
+
+        def points(seen: Release) -> np.ndarray:
+            return pca.whitened(flat(seen.codes)) if len(pca.deviation) else np.zeros((len(seen), 1), np.float32)
+
+        learn, held = public.split(seed)
+        first = self._readers(points(learn.release), learn, seed)
+        z = points(held.release)
+        reached = [skill(read(z), held.attributes[name]) for name, read in first.items()]
+        told = [r for r in reached if not np.isnan(r)]
+        readers = self._readers(points(public.release), public, seed)
 
         def how(seen: Release) -> dict[str, np.ndarray]:
-            z = pca.whitened(flat(seen.codes)) if len(pca.deviation) else np.zeros((len(seen), 1), np.float32)
+            z = points(seen)
             return {name: np.round(read(z), 9) for name, read in readers.items()}
 
-        return Fixed(how, spent(public, epochs=2 * public.budget.epochs if self.model == "mlp" else 0))
+        used = spent(public, epochs=4 * public.budget.epochs if self.model == "mlp" else 0)
+        return Fixed(how, used, float(np.mean(told)) if told else float("nan"))
+
+    def _readers(self, points: np.ndarray, public: Public, seed: int) -> dict[str, Any]:
+        return {k: self._reader(points, v, public, seed) for k, v in public.attributes.items() if known(v).any()}
 
     def _reader(self, x: np.ndarray, values: np.ndarray, public: Public, seed: int) -> Any:
         there = known(values)
@@ -112,6 +124,29 @@ class Attribute:
             fitted = LogisticRegression(C=0.01, max_iter=300).fit(x, y)
             return lambda z: _two_sided(fitted.decision_function(z))
         return _perceptron(x, torch.from_numpy(y), F.cross_entropy, count, public, seed)
+
+
+def skill(guess: np.ndarray, truth: np.ndarray) -> float:
+    """0 for a guess that knows nothing and 1 for a perfect one: 2·AUC − 1, or R² where it is above 0.
+
+    Example:
+        >>> skill(np.eye(2), np.array(["F", "M"])), skill(np.array([1.0, 3.0]), np.array([1.0, 3.0]))
+        (1.0, 1.0)
+
+    Fails when: there is one class, or all numbers are equal: nan.
+    """
+    there = known(truth)
+    if guess.ndim == 1:
+        value, rest = truth[there].astype(float), guess[there]
+        spread = ((value - value.mean()) ** 2).sum() if len(value) else 0.0
+        return max(0.0, float(1 - ((value - rest) ** 2).sum() / spread)) if spread > 0 else float("nan")
+    words = _words(truth)[there]
+    names = sorted(set(words.tolist()))
+    if len(names) < 2 or guess.shape[1] != len(names):
+        return float("nan")
+    who = np.arange(len(words))
+    each = [quick_two(TwoSamples.of_cases(guess[there, k], words == name, who)) for k, name in enumerate(names)]
+    return 2 * float(np.mean(each)) - 1
 
 
 def _two_sided(scores: np.ndarray) -> np.ndarray:

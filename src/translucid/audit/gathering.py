@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from translucid.audit.plan import BEST, CONSTANT, PLAIN, Audit, Progress, Row, run
+import numpy as np
+
+from translucid.audit.plan import BEST, CONSTANT, PLAIN, Audit, Progress, run
 from translucid.audit.records import Budget, Codec, Cohort
-from translucid.audit.table import PARTS
+from translucid.audit.rows import Row
+from translucid.audit.table import LADDERS, PARTS
 
 CONTROLS = ("nothing hidden", CONSTANT)
 
@@ -50,8 +53,7 @@ def _failed(rows: Sequence[Row]) -> dict[str, str]:
     reasons = {}
     for attack in attacks:
         held = {r["compressor"]: r for r in rows if r["attack"] == attack and r["measure"] == "control"}
-        needed = ("nothing hidden",) if attack.startswith("unlinkability/") else CONTROLS
-        lines = [_reason(which, held.get(which)) for which in needed]
+        lines = [_reason(which, held.get(which)) for which in CONTROLS]
         if any(lines):
             reasons[attack] = "; ".join(line for line in lines if line)
     return reasons
@@ -72,18 +74,26 @@ def _withheld(r: Row, why: str) -> Row:
 
 
 def _best(rows: Sequence[Row]) -> list[Row]:
-    own: dict[tuple[str, str], tuple[float, str]] = {}
+    tried: dict[tuple[str, str], dict[str, float | None]] = {}
     for r in rows:
-        part = r["attack"].partition("/")[0]
-        if r["measure"] == "validation" and r["value"] is not None and not r["attack"].endswith("/mean_image"):
-            key = (part, r["compressor"])
-            own[key] = max(own.get(key, (-1e9, "")), (r["value"], r["attack"]), key=lambda pair: pair[0])
-    chosen = {(attack, codec) for (_, codec), (_, attack) in own.items()}
+        part, _, rung = r["attack"].partition("/")
+        if part in LADDERS and r["measure"] != "control" and rung != "mean_image":
+            mine = tried.setdefault((part, r["compressor"]), {})
+            mine[r["attack"]] = r["value"] if r["measure"] == "validation" else mine.get(r["attack"])
+    chosen = {(_chosen(mine), codec) for (_, codec), mine in tried.items()}
     return [
         r | {"attack": f"{r['attack'].partition('/')[0]}/{BEST}", "rung": r["attack"].partition("/")[2]}
         for r in rows
         if (r["attack"], r["compressor"]) in chosen and r["measure"] not in ("validation", "control")
     ]
+
+
+def _chosen(tried: Mapping[str, float | None]) -> str:
+    """The attack that did best by the attacker's own account; "" where none can say, unless there is but one."""
+    told = {attack: value for attack, value in tried.items() if value is not None}
+    if not told:
+        return next(iter(tried)) if len(tried) == 1 else ""
+    return max(told, key=lambda attack: told[attack])
 
 
 def audit(
@@ -94,6 +104,7 @@ def audit(
     budget: Budget | None = None,
     seed: int = 0,
     rekeyed: Mapping[str, Codec] | None = None,
+    letters: Mapping[str, np.ndarray] | None = None,
     progress: Progress | None = None,
 ) -> list[Row]:
     """Run the whole ladder against every compressor, the plain image and noise, with both controls.
@@ -105,6 +116,7 @@ def audit(
         budget: what attackers may spend; the same for all.
         seed: of everything drawn.
         rekeyed: name → the same compressor under another key.
+        letters: name → picture of the letters burnt in for the part "text".
         progress: told (done, all).
 
     Returns:
@@ -129,5 +141,5 @@ def audit(
 
     Fails when: a compressor looks private because the attacker is weak: read the plain column first.
     """
-    plan = Audit(cohort, codecs, parts, budget or Budget(), seed, rekeyed or {})
+    plan = Audit(cohort, codecs, parts, budget or Budget(), seed, rekeyed or {}, letters or {})
     return gather(r for _, rows in run(plan, progress) for r in rows)

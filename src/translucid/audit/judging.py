@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from translucid.audit import picture
+from translucid.audit.adaptive import of_person, pooled
 from translucid.audit.attributes import attribute_measures, kind_of, known
+from translucid.audit.lettering import least_read
 from translucid.audit.linear import Matcher
 from translucid.audit.pairs import PAIR_MEASURES, TwoSamples, pair_measures
 from translucid.audit.records import Release
@@ -38,13 +40,19 @@ def judge_verification(fitted: Any, stage: Stage, resamples: int, seed: int) -> 
     return found | search_measures(scores[np.ix_(secret.last, secret.first)], resamples, seed)
 
 
-def judge_linkage(fitted: Any, stage: Stage, resamples: int, seed: int, same: bool) -> Measured:
-    """Each person's film in the attacker's hands, sought among one record of each: of the same film, or of another."""
+def judge_linkage(fitted: Any, stage: Stage, resamples: int, seed: int, same: bool, pools: bool = False) -> Measured:
+    """Each person's film in the attacker's hands, sought among one record of each: of the same film, or of another.
+
+    Where records are pooled, it is sought among the means of all other records of each person.
+    """
     secret, again = stage.secret, stage.again
     assert again is not None, "linkage is not planned without an encoder"
     held = secret.first
-    records = held if same else secret.last
-    return _one_each(fitted, stage.release.take(records), again.take(held), resamples, seed)
+    if pools:
+        records = pooled(stage.release, of_person(secret.patient, held))
+    else:
+        records = stage.release.take(held if same else secret.last)
+    return _one_each(fitted, records, again.take(held), resamples, seed)
 
 
 def judge_unlinkability(fitted: Any, stage: Stage, resamples: int, seed: int) -> Measured:
@@ -75,10 +83,14 @@ def judge_attributes(fitted: Any, stage: Stage, resamples: int, seed: int) -> Me
 # -- reconstruction ----------------------------------------------------------------------------------------------
 
 
-def judge_reconstruction(fitted: Any, stage: Stage, resamples: int, seed: int) -> Measured:
-    """How like the films the pictures are, how much more than the mean film, and whether they still show who it is."""
+def judge_reconstruction(fitted: Any, stage: Stage, resamples: int, seed: int, pools: bool = False) -> Measured:
+    """How like the films the pictures are, how much more than the mean film, and whether they still show who it is.
+
+    Where records are pooled, each film is drawn from the mean of its person's records.
+    """
     secret = stage.secret
-    made: Tensor = fitted.guess(stage.release)
+    seen = pooled(stage.release, of_person(secret.patient)) if pools else stage.release
+    made: Tensor = fitted.guess(seen)
     mean = stage.public.films[torch.from_numpy(stage.public.original)].mean(0, keepdim=True).expand_as(secret.films)
     counts = patient_counts(int(secret.patient.max()) + 1, resamples, seed)
     found: Measured = {}
@@ -136,35 +148,58 @@ SUCCEEDS = {
     "unlinkability": 0.95,
     "reconstruction": 0.5,
     "attributes": 0.95,
+    "text": 0.95,
     "membership": 0.95,
 }
 """What an attack must reach when nothing is hidden: AUC of exact copies (of attributes written into the code, of a
-model that gives its members away), relative gain over the mean film on films the attacker holds himself."""
+model that gives its members away), relative gain over the mean film on films the attacker holds himself, share of the
+letters that are read from the plain image."""
 
 
-def open_control(fitted: Any, attack: Any, stage: Stage, part: str, seed: int) -> float:
-    """How well a fitted attack does where nothing is hidden; `stage` is that of the plain image."""
-    if part == "reconstruction":
+@dataclass(frozen=True)
+class Control:
+    """How well a fitted attack does where nothing is hidden, with its interval."""
+
+    part: str
+    pools: bool
+    resamples: int
+    seed: int
+
+    def shown(self, fitted: Any, attack: Any, stage: Stage, found: Measured) -> Estimate:
+        """`stage` is that of the plain image, `found` what was measured there."""
+        if self.part == "reconstruction":
+            return self._redrawn(fitted, stage)
+        if self.part == "attributes":
+            return self._read(attack, stage)
+        if self.part == "text":
+            return least_read(found)
+        rows = stage.secret.first
+        probe = stage.again if stage.again is not None else stage.release
+        scores = fitted.guess(replace(stage.release.take(rows), probe=probe.take(rows)))
+        samples = TwoSamples.of_pairs(scores, np.arange(len(rows)), np.arange(len(rows)), seed=self.seed)
+        return pair_measures(samples, self.resamples, self.seed, ("auc",))["auc"]
+
+    def _redrawn(self, fitted: Any, stage: Stage) -> Estimate:
+        """The gain on films that the attacker holds himself; where records are pooled, on a person's mean film."""
         mine = stage.public.take(np.flatnonzero(stage.public.original))
-        value = picture.ssim(fitted.guess(mine.release), mine.films)
-        floor = picture.ssim(mine.films.mean(0, keepdim=True).expand_as(mine.films), mine.films)
-        return float(((value - floor) / (1 - floor).clamp(min=1e-9)).mean())
-    if part == "attributes":
-        return _open_attributes(attack, stage, seed)
-    rows = stage.secret.first
-    probe = stage.again if stage.again is not None else stage.release
-    scores = fitted.guess(replace(stage.release.take(rows), probe=probe.take(rows)))
-    who = np.arange(len(rows))
-    return pair_measures(TwoSamples.of_pairs(scores, who, who, seed), 1, seed, ("auc",))["auc"].value
+        patient = np.unique(mine.patient, return_inverse=True)[1].reshape(-1)
+        seen, films = replace(mine.release, probe=None), mine.films
+        if self.pools:
+            groups = of_person(patient)
+            seen, films = pooled(seen, groups), pooled(Release(films, films), groups).codes
+        value = picture.ssim(fitted.guess(seen), films)
+        floor = picture.ssim(films.mean(0, keepdim=True).expand_as(films), films)
+        gain = ((value - floor) / (1 - floor).clamp(min=1e-9)).double().numpy()
+        return mean_of_patients(gain, patient, patient_counts(int(patient.max()) + 1, self.resamples, self.seed))
 
-
-def _open_attributes(attack: Any, stage: Stage, seed: int) -> float:
-    """The least AUC (or R²) on codes into which the attributes are written."""
-    public, secret = stage.public, stage.secret
-    shown = replace(public, release=_written(public.attributes, public.attributes))
-    guess = attack.fit(shown.release, shown, seed).guess(_written(secret.attributes, public.attributes))
-    found = attribute_measures(guess, secret.attributes, secret.patient, 1, seed)
-    return min((v.value for k, (v, _) in found.items() if not k.endswith(".mae")), default=float("nan"))
+    def _read(self, attack: Any, stage: Stage) -> Estimate:
+        """The least AUC (or R²) on codes into which the attributes are written."""
+        public, secret = stage.public, stage.secret
+        shown = replace(public, release=_written(public.attributes, public.attributes))
+        guess = attack.fit(shown.release, shown, self.seed).guess(_written(secret.attributes, public.attributes))
+        found = attribute_measures(guess, secret.attributes, secret.patient, self.resamples, self.seed)
+        each = [v for k, (v, _) in found.items() if not k.endswith(".mae")]
+        return min(each, key=lambda v: v.value) if each else Estimate(np.nan, np.nan, np.nan, 0)
 
 
 def _written(attributes: Mapping[str, np.ndarray], known_to_all: Mapping[str, np.ndarray]) -> Release:

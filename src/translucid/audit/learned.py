@@ -101,7 +101,9 @@ class Lesson:
     epochs: float
     shake: bool = False
 
-    def teach(self, public: Public, seed: int, validate: Callable[[Public], float]) -> float:
+    def teach(
+        self, public: Public, seed: int, validate: Callable[[Public], tuple[float, float]]
+    ) -> tuple[float, float]:
         """Change the network's weights; returns how well it did on untouched patients before it saw them."""
         learn, held = public.split(seed)
         self._train(learn, seed, self.epochs, self.rate)
@@ -178,7 +180,7 @@ class Contrastive:
         lesson = Lesson(net, lambda mine: shape(mine.release), loss, self.rate, self.epochs, shake)
         validation = lesson.teach(public, seed, lambda held: own_auc(embed, held))
         own = own_points(embed, public)
-        return Matcher(embed, lesson.spent(public), validation, own=(own, own))
+        return Matcher(embed, lesson.spent(public), *validation, own=(own, own))
 
 
 class _Pairs(nn.Module):
@@ -251,7 +253,7 @@ class Siamese:
         shake = self.sees == "pictures"
         lesson = Lesson(net, lambda mine: shape(mine.release), loss, self.rate, self.epochs, shake)
         validation = lesson.teach(public, seed, lambda held: own_auc(embed, held, compare))
-        return Matcher(embed, lesson.spent(public), validation, compare)
+        return Matcher(embed, lesson.spent(public), *validation, compare)
 
 
 @dataclass(frozen=True)
@@ -303,15 +305,16 @@ class Cross:
         def embed_probe(seen: Release) -> np.ndarray:
             return _points(left, left_in(seen))
 
-        def validate(held: Public) -> float:
+        def validate(held: Public) -> tuple[float, float]:
             scores = embed_probe(_side(held)) @ embed(held.release).T
-            return quick_auc((scores + scores.T) / 2, held.patient)
+            reached = quick_auc((scores + scores.T) / 2, held.patient)
+            return reached, reached
 
         lesson = Lesson(nn.ModuleList([left, right]), look, loss, self.rate, self.epochs)
         validation = lesson.teach(public, seed, validate)
         mine = public.take(np.flatnonzero(public.original))
         own = (embed_probe(_side(mine)), embed(mine.release))
-        return Matcher(embed, lesson.spent(public), validation, inner, embed_probe, own)
+        return Matcher(embed, lesson.spent(public), *validation, inner, embed_probe, own)
 
 
 def _held(seen: Release) -> Tensor:

@@ -8,6 +8,7 @@ from itertools import product
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from scipy.spatial.distance import cdist
 from torch import Tensor
 
@@ -46,7 +47,8 @@ class Matcher:
     Attributes:
         embed: release → (n, d).
         spent: images, pairs, epochs, patients used.
-        validation: AUC on the attacker's own validation patients.
+        validation: AUC between records on the attacker's own validation patients.
+        linked: the same of what he would hold against records.
         compare: of all pairs of points; larger means more surely the same person.
         embed_probe: how the probe's side is embedded where it differs.
         own: the attacker's own points, (probe's side, records' side), for `normed`; None leaves scores as they are.
@@ -55,6 +57,7 @@ class Matcher:
     embed: Embed
     spent: Mapping[str, float]
     validation: float
+    linked: float
     compare: Compare = inner
     embed_probe: Embed | None = None
     own: tuple[np.ndarray, np.ndarray] | None = None
@@ -101,10 +104,25 @@ def own_points(embed: Embed, public: Public) -> np.ndarray:
     return embed(public.take(np.flatnonzero(public.original)).release)
 
 
-def own_auc(embed: Embed, held: Public, compare: Compare = inner) -> float:
-    """AUC on the attacker's own validation patients."""
-    points = embed(held.release)
-    return quick_auc(compare(points, points), held.patient)
+def own_auc(
+    embed: Embed, held: Public, compare: Compare = inner, embed_probe: Embed | None = None
+) -> tuple[float, float]:
+    """AUC on the attacker's own validation patients: between two records, and of what he would hold against a record.
+
+    The two differ under noise, which he leaves out of his own, and under another key.
+    """
+    points, probe = embed(held.release), held.release.probe
+    among = quick_auc(compare(points, points), held.patient)
+    if probe is None or not _two_sided(held):
+        return among, among
+    scores = compare((embed_probe or embed)(probe), points)
+    return among, quick_auc((scores + scores.T) / 2, held.patient)
+
+
+def _two_sided(public: Public) -> bool:
+    """Whether what the attacker holds looks other than what is released."""
+    probe = public.release.probe
+    return probe is not None and not torch.equal(probe.codes, public.release.codes)
 
 
 def spent(public: Public, pairs: float = 0, epochs: float = 0) -> dict[str, float]:
@@ -160,13 +178,13 @@ class Distance:
         """Nothing is learnt but, for the cosine, the mean."""
         _, held = public.split(seed)
         if self.metric == "l2":
-            return Matcher(_raw, spent(public), own_auc(_raw, held, _near), _near)
+            return Matcher(_raw, spent(public), *own_auc(_raw, held, _near), _near)
         scale = Scale.fit(flat(public.release.codes), spread=False)
 
         def embed(seen: Release) -> np.ndarray:
             return unit(scale(flat(seen.codes)))
 
-        return Matcher(embed, spent(public), own_auc(embed, held))
+        return Matcher(embed, spent(public), *own_auc(embed, held))
 
 
 def _raw(seen: Release) -> np.ndarray:
@@ -265,8 +283,9 @@ class Lda:
         learn, held = public.split(seed)
         best, choice = self._choose(learn, held)
         embed = self._embedding(_some(public), *choice) if choice else _nothing
+        linked = own_auc(self._embedding(_some(learn), *choice), held)[1] if choice and _two_sided(held) else best
         own = own_points(embed, public)
-        return Matcher(embed, spent(public, mated_pairs(public.patient)), best, own=(own, own))
+        return Matcher(embed, spent(public, mated_pairs(public.patient)), best, linked, own=(own, own))
 
     def _choose(self, learn: Public, held: Public) -> tuple[float, tuple[int, float, int] | None]:
         learn = _some(learn)
@@ -341,6 +360,7 @@ class Fixed:
     how: Callable[[Any], Any]
     spent: Mapping[str, float] = field(default_factory=dict)
     validation: float = float("nan")
+    linked: float = float("nan")
 
     def guess(self, release: Any) -> Any:
         """One guess per record."""

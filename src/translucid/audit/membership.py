@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.stats import norm
 
 from translucid.audit.linear import Fixed
-from translucid.audit.pairs import TwoSamples, pair_measures
+from translucid.audit.pairs import TwoSamples, pair_measures, quick_two
 from translucid.audit.resample import mean_of_patients, patient_counts, with_interval
 from translucid.errors import ConfigError, ShapeError
 from translucid.types import Estimate
@@ -39,10 +40,53 @@ class Shadows:
     Attributes:
         patient: (n,) whose the candidates are, so that a shadow's halves share nobody.
         train: trains one and reports its confidence in all candidates; None where he cannot.
+        count: how many he trains.
+        seed: of the halves.
+
+    Raises:
+        ConfigError: an odd number, or fewer than four: two are held out to choose by.
+
+    Example:
+        >>> Shadows(np.array([1, 1, 2]), count=4).halves.shape
+        (4, 3)
     """
 
     patient: np.ndarray
     train: TrainShadow | None = None
+    count: int = 8
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.count < 4 or self.count % 2:
+            raise ConfigError(f"shadows = {self.count}: take an even number of at least 4, or 0 for none")
+
+    @cached_property
+    def halves(self) -> np.ndarray:
+        """(shadow, n) which candidates each one learns from: complementary halves of the patients, pair by pair."""
+        names, index = np.unique(self.patient, return_inverse=True)
+        draw, found = np.random.default_rng([self.seed, 43]), []
+        for _ in range(self.count // 2):
+            first = np.isin(index.reshape(-1), draw.permutation(len(names))[: len(names) // 2])
+            found += [first, ~first]
+        return np.array(found)
+
+    @cached_property
+    def answers(self) -> np.ndarray:
+        """(shadow, n) the confidence of each in all candidates; trained when first asked for.
+
+        Raises:
+            ConfigError: no way to train shadows was handed in.
+            ShapeError: a shadow answers for another number of candidates.
+        """
+        if self.train is None:
+            raise ConfigError("lira needs `train`, a function that trains a model like the released one")
+        said = []
+        for number, mine in enumerate(self.halves):
+            answer = np.asarray(self.train(np.flatnonzero(mine), number), float)
+            if answer.shape != self.patient.shape:
+                raise ShapeError(f"a shadow answers for {answer.shape} of {self.patient.shape} candidates")
+            said.append(answer)
+        return np.array(said)
 
 
 @dataclass(frozen=True)
@@ -59,8 +103,12 @@ class LossThreshold:
     """
 
     def fit(self, release: ModelRelease, public: Shadows, seed: int) -> Fixed:
-        """Half of the candidates are taken for members."""
-        return Fixed(lambda seen: seen.confidence - np.median(seen.confidence), {"shadows": 0})
+        """Half of the candidates are taken for members; shadows, where there are any, tell how well that works."""
+        reached = float("nan")
+        if public.train is not None:
+            each = zip(public.answers, public.halves, strict=True)
+            reached = float(np.nanmean([_auc(said, mine) for said, mine in each]))
+        return Fixed(lambda seen: seen.confidence - np.median(seen.confidence), {"shadows": 0}, reached)
 
 
 @dataclass(frozen=True)
@@ -68,51 +116,37 @@ class Lira:
     """The likelihood ratio of a film's confidence under models that did and did not learn from it.
 
     log N(c | μ_in, σ_in²) − log N(c | μ_out, σ_out²), with means from the shadow models that did and did not see the
-    film and variances shared by all films, as Carlini et al. advise for few shadow models.
-
-    Attributes:
-        shadows: how many models are trained; half of the patients each, every film in and out equally often.
-
-    Raises:
-        ConfigError: fewer than two, or an odd number.
+    film and variances shared by all films, as Carlini et al. advise for few shadow models. How well it does is
+    found on its own shadows: each pair in turn is attacked by the others.
 
     Example:
-        >>> Lira(shadows=4).shadows
-        4
+        >>> Lira()
+        Lira()
 
     Source: Carlini et al., Membership inference attacks from first principles, S&P 2022, arXiv:2112.03570.
 
     Fails when: shadows are few; the power at low false positive rates grows until about a hundred.
     """
 
-    shadows: int = 8
-
-    def __post_init__(self) -> None:
-        if self.shadows < 2 or self.shadows % 2:
-            raise ConfigError(f"shadows = {self.shadows}: take an even number of at least 2")
-
     def fit(self, release: ModelRelease, public: Shadows, seed: int) -> Fixed:
-        """Train the shadows in pairs of complementary halves.
+        """Compare with the shadows.
 
         Raises:
             ConfigError: no way to train shadows was handed in.
             ShapeError: a shadow answers for another number of candidates.
         """
-        if public.train is None:
-            raise ConfigError("lira needs `train`, a function that trains a model like the released one")
-        names, index = np.unique(public.patient, return_inverse=True)
-        draw = np.random.default_rng([seed, 43])
-        inside, said = [], []
-        for k in range(self.shadows // 2):
-            half = draw.permutation(len(names))[: len(names) // 2]
-            first = np.isin(index.reshape(-1), half)
-            for twin, mine in enumerate((first, ~first)):
-                answer = np.asarray(public.train(np.flatnonzero(mine), 2 * k + twin + 1000 * seed), float)
-                if answer.shape != public.patient.shape:
-                    raise ShapeError(f"a shadow answers for {answer.shape} of {public.patient.shape} candidates")
-                inside.append(mine)
-                said.append(answer)
-        return Fixed(_ratio(np.array(inside), np.array(said)), {"shadows": self.shadows, "patients": len(names)})
+        inside, said = public.halves, public.answers
+        reached = []
+        for k in range(public.count):
+            rest = np.arange(public.count) // 2 != k // 2
+            score = _ratio(inside[rest], said[rest])(ModelRelease(said[k]))
+            reached.append(_auc(score, inside[k]))
+        used = {"shadows": public.count, "patients": len(np.unique(public.patient))}
+        return Fixed(_ratio(inside, said), used, float(np.nanmean(reached)))
+
+
+def _auc(scores: np.ndarray, member: np.ndarray) -> float:
+    return quick_two(TwoSamples.of_cases(scores, member, np.arange(len(scores))))
 
 
 def _ratio(inside: np.ndarray, said: np.ndarray) -> Callable[[ModelRelease], np.ndarray]:

@@ -224,7 +224,16 @@ def quick_auc(scores: np.ndarray, patient: np.ndarray) -> float:
         1.0
     """
     index = np.unique(patient, return_inverse=True)[1].reshape(-1)
-    samples = TwoSamples.of_pairs(scores, index)
+    return quick_two(TwoSamples.of_pairs(scores, index))
+
+
+def quick_two(samples: TwoSamples) -> float:
+    """The AUC of two samples, without an interval.
+
+    Example:
+        >>> quick_two(TwoSamples.of_cases(np.array([2.0, 1.0]), np.array([True, False]), np.arange(2)))
+        1.0
+    """
     if not len(samples.high) or not len(samples.low):
         return float("nan")
     return float(auc(histograms(samples, np.ones((1, samples.patients))))[0])

@@ -12,18 +12,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from translucid.audit import bounds, judging
+from translucid.audit import judging
+from translucid.audit.lettering import judge_text, written_stage
 from translucid.audit.records import Budget, Codec, Cohort, to_grid
+from translucid.audit.rows import Row, bound_rows, control, row, validation
 from translucid.audit.staging import Stage, stage
-from translucid.audit.table import ATTACKS, LADDERS, PARTS
+from translucid.audit.table import AGAINST_NOISE, ATTACKS, LADDERS, PARTS
 from translucid.errors import ConfigError, did_you_mean
 from translucid.types import Estimate
 
-Row = dict[str, Any]
 Progress = Callable[[int, int], None]
 PLAIN, NOISE, CONSTANT, BEST = "plain", "noise", "constant", "best"
-REKEYED = " under two keys"
-MATCHING = ("verification", "linkage_same", "linkage_other")
+ADDED = (PLAIN, NOISE, CONSTANT)
+REKEYED, WRITTEN = " under two keys", " with letters"
 GENTLE = 8
 """The control on constant codes gets this part of the epochs: there is nothing to learn, and none to find."""
 
@@ -34,7 +35,8 @@ class Task:
 
     Attributes:
         attack: a name in `ATTACKS`, or "bounds".
-        codec: the compressor's name, or "plain", "noise", "constant".
+        codec: the compressor's name, or "plain", "noise", "constant"; with " under two keys" or " with letters" after
+            it where its records are made for that part.
     """
 
     attack: str
@@ -52,6 +54,7 @@ class Audit:
         budget: what attackers may spend.
         seed: of everything drawn.
         rekeyed: name → the same compressor under another key, for unlinkability.
+        letters: name → picture (high, wide) of the letters burnt in for the part "text"; without any it is left out.
         leave_out: attacks not run.
 
     Raises:
@@ -64,6 +67,7 @@ class Audit:
     budget: Budget = field(default_factory=Budget)
     seed: int = 0
     rekeyed: Mapping[str, Codec] = field(default_factory=dict)
+    letters: Mapping[str, np.ndarray] = field(default_factory=dict)
     leave_out: Sequence[str] = ()
 
     def __post_init__(self) -> None:
@@ -74,21 +78,52 @@ class Audit:
             if attack not in ATTACKS:
                 raise ConfigError(f"unknown attack {attack!r}: {did_you_mean(attack, ATTACKS)}")
         for name in (*self.codecs, *self.rekeyed):
-            if name in (PLAIN, NOISE, CONSTANT) or (name in self.rekeyed and name not in self.codecs):
+            if name in ADDED or (name in self.rekeyed and name not in self.codecs):
                 raise ConfigError(f"the name {name!r} is reserved or belongs to no compressor: take another")
 
     def rungs(self, codec: str) -> dict[str, tuple[str, ...]]:
         """The parts and attacks that apply to one compressor."""
-        parts = [p for p in self.parts if p in LADDERS and (p == "unlinkability") == codec.endswith(REKEYED)]
-        held = self.codecs.get(codec.removesuffix(REKEYED))
-        if held is not None and held.encode is None:
-            parts = [p for p in parts if not p.startswith("linkage")]
-        if not self.cohort.attributes:
-            parts = [p for p in parts if p != "attributes"]
+        held = self.codecs.get(bare(codec))
         barred = set(self.leave_out)
         if held is not None and held.lift is None:
             barred.add("inverse")
-        return {p: tuple(a for a in LADDERS[p] if a not in barred) for p in parts}
+        noisy = [held] if held is not None else list(self.codecs.values())
+        if not any(c.clean is not None for c in noisy):
+            barred |= set(AGAINST_NOISE)
+        return {p: tuple(a for a in LADDERS[p] if a not in barred) for p in self._parts(codec, held)}
+
+    def _parts(self, codec: str, held: Codec | None) -> list[str]:
+        """The parts of one stage: letters and second keys have stages of their own."""
+        asked = [p for p in self.parts if p in LADDERS]
+        if codec.endswith(WRITTEN):
+            return [p for p in asked if p == "text"]
+        if codec.endswith(REKEYED):
+            return [p for p in asked if p == "unlinkability"]
+        barred = {"text"} | (set() if held is None and self.rekeyed else {"unlinkability"})
+        if held is not None and held.encode is None:
+            barred |= {"linkage_same", "linkage_other"}
+        if not self.cohort.attributes:
+            barred.add("attributes")
+        return [p for p in asked if p not in barred]
+
+    def stages(self) -> list[str]:
+        """Every compressor under each of its names, the added ones first."""
+        names = [*ADDED, *self.codecs]
+        if "unlinkability" in self.parts:
+            names += [n + REKEYED for n in self.rekeyed]
+        if "text" in self.parts and self.letters:
+            names += [n + WRITTEN for n in (*ADDED, *(k for k, c in self.codecs.items() if c.encode is not None))]
+        return names
+
+
+def bare(codec: str) -> str:
+    """A compressor's name without what its records were made for.
+
+    Example:
+        >>> bare("hline under two keys")
+        'hline'
+    """
+    return codec.removesuffix(REKEYED).removesuffix(WRITTEN)
 
 
 def plain_codec(budget: Budget, space: tuple[int, ...]) -> Codec:
@@ -136,21 +171,26 @@ def set_up(audit: Audit, codec: str) -> Stage:
     Raises:
         ConfigError: no such compressor.
     """
-    channels, space = audit.cohort.images.shape[1], tuple(audit.cohort.images.shape[2:])
-    budget = audit.budget
-    if codec == CONSTANT:
+    name, budget = bare(codec), audit.budget
+    if name == CONSTANT:
         budget = replace(budget, epochs=max(1, budget.epochs // GENTLE), copies=min(budget.copies, 1))
-        return stage(audit.cohort, constant_codec(channels), budget, audit.seed)
-    if codec == PLAIN:
-        return stage(audit.cohort, plain_codec(budget, space), budget, audit.seed)
-    if codec == NOISE:
-        noise = noise_codec(_length(audit), channels, len(audit.cohort.images), audit.seed + 1)
-        return stage(audit.cohort, noise, budget, audit.seed)
-    name = codec.removesuffix(REKEYED)
+    if codec.endswith(WRITTEN):
+        return written_stage(audit.cohort, _codec(audit, name), audit.letters, budget, audit.seed)
+    other = audit.rekeyed[name] if codec.endswith(REKEYED) else None
+    return stage(audit.cohort, _codec(audit, name), budget, audit.seed, other)
+
+
+def _codec(audit: Audit, name: str) -> Codec:
+    channels, space = audit.cohort.images.shape[1], tuple(audit.cohort.images.shape[2:])
+    if name == CONSTANT:
+        return constant_codec(channels)
+    if name == PLAIN:
+        return plain_codec(audit.budget, space)
+    if name == NOISE:
+        return noise_codec(_length(audit), channels, len(audit.cohort.images), audit.seed + 1)
     if name not in audit.codecs:
         raise ConfigError(f"no compressor {name!r}: {did_you_mean(name, audit.codecs)}")
-    other = audit.rekeyed[name] if codec.endswith(REKEYED) else None
-    return stage(audit.cohort, audit.codecs[name], budget, audit.seed, other)
+    return audit.codecs[name]
 
 
 def tasks(audit: Audit) -> list[Task]:
@@ -158,9 +198,8 @@ def tasks(audit: Audit) -> list[Task]:
 
     Fails when: nothing; but the whole ladder is always in it, so leave out rungs only to test.
     """
-    names = [PLAIN, NOISE, CONSTANT, *audit.codecs, *(n + REKEYED for n in audit.rekeyed)]
     out = []
-    for name in names:
+    for name in audit.stages():
         rungs = audit.rungs(name)
         out += [Task(a, name) for a in dict.fromkeys(a for ladder in rungs.values() for a in ladder)]
         if "bounds" in audit.parts and name in audit.codecs:
@@ -185,7 +224,7 @@ def run_task(audit: Audit, task: Task, staged: Stage | None = None) -> list[Row]
     """
     ready = staged or set_up(audit, task.codec)
     if task.attack == "bounds":
-        return _bound_rows(audit, ready, task.codec)
+        return bound_rows(audit.codecs[task.codec], ready, task.codec)
     if task.attack not in ATTACKS:
         raise ConfigError(f"unknown attack {task.attack!r}: {did_you_mean(task.attack, ATTACKS)}")
     attack, start = ATTACKS[task.attack], time.process_time()
@@ -206,104 +245,58 @@ def run_task(audit: Audit, task: Task, staged: Stage | None = None) -> list[Row]
 def _comparable(attack: str, ready: Stage) -> bool:
     """Records under two keys can be compared number by number only where they are as long."""
     assert ready.again is not None
-    return attack == "cross" or ready.again.codes.shape[1:] == ready.release.codes.shape[1:]
+    return attack in ("values", "cross") or ready.again.codes.shape[1:] == ready.release.codes.shape[1:]
 
 
 def _part_rows(
     audit: Audit, task: Task, part: str, attack: Any, fitted: Any, ready: Stage, budget: Mapping[str, Any]
 ) -> list[Row]:
-    found = _measure(audit, part, fitted, ready)
-    codec = task.codec.removesuffix(REKEYED)
+    pools = getattr(attack, "pools", False)
+    found, codec = _measure(audit, part, fitted, ready, pools), bare(task.codec)
     rows = [row(part, task.attack, k, codec, v, chance, budget) for k, (v, chance) in found.items()]
-    if not math.isnan(fitted.validation):
-        own = Estimate(fitted.validation, math.nan, math.nan, 0)
-        rows.append(row(part, task.attack, "validation", codec, own, math.nan, budget))
+    own = fitted.linked if part.startswith(("linkage", "unlinkability")) else fitted.validation
+    if not math.isnan(own):
+        rows.append(validation(part, task.attack, codec, own, budget))
     if task.attack == "mean_image":
         return rows
-    if task.codec == PLAIN:
-        reached = judging.open_control(fitted, attack, ready, part, audit.seed)
-        rows.append(control(part, task.attack, "nothing hidden", reached, reached >= judging.SUCCEEDS[part]))
-    if task.codec == CONSTANT:
+    if codec == PLAIN:
+        how = judging.Control(part, pools, audit.budget.resamples, audit.seed)
+        reached = how.shown(fitted, attack, ready, found)
+        rows.append(control(part, task.attack, "nothing hidden", reached, reached.value >= judging.SUCCEEDS[part]))
+    if codec == CONSTANT:
         rows.append(control(part, task.attack, CONSTANT, *_at_chance(part, found)))
     return rows
 
 
-def _measure(audit: Audit, part: str, fitted: Any, ready: Stage) -> judging.Measured:
+def _measure(audit: Audit, part: str, fitted: Any, ready: Stage, pools: bool) -> judging.Measured:
     how = (audit.budget.resamples, audit.seed)
     if part == "verification":
         return judging.judge_verification(fitted, ready, *how)
     if part.startswith("linkage"):
-        return judging.judge_linkage(fitted, ready, *how, same=part == "linkage_same")
+        return judging.judge_linkage(fitted, ready, *how, same=part == "linkage_same", pools=pools)
     if part == "unlinkability":
         return judging.judge_unlinkability(fitted, ready, *how)
     if part == "attributes":
         return judging.judge_attributes(fitted, ready, *how)
-    return judging.judge_reconstruction(fitted, ready, *how)
+    if part == "text":
+        return judge_text(fitted, ready, *how)
+    return judging.judge_reconstruction(fitted, ready, *how, pools=pools)
 
 
-def _at_chance(part: str, found: judging.Measured) -> tuple[float, bool]:
-    """(value, holds): no better than chance within the interval, in the measure that decides."""
-    if part == "reconstruction":
-        names = ["own_minus_other"]
-    elif part == "attributes":
-        names = [k for k in found if not k.endswith(".mae")]
-    else:
-        names = ["auc"]
-    worst, holds = math.nan, True
-    for name in names:
-        value, chance = found[name]
-        reaches = name.endswith(".r2") or value.high >= chance
-        holds = holds and bool(value.low <= chance and reaches)
-        worst = value.value if math.isnan(worst) else max(worst, value.value)
-    return worst, holds
+DECIDES = {"reconstruction": ("own_minus_other",), "attributes": (".auc", ".r2"), "text": (".letters_read",)}
+"""Measures (their ends) in which constant codes must be at chance; elsewhere the AUC."""
+BELOW = (".r2", ".letters_read")
+"""Measures that may fall below chance where nothing is known: an unreadable letter is no guess."""
 
 
-def row(
-    part: str, attack: str, measure: str, codec: str, value: Estimate, chance: float, budget: Mapping[str, Any]
-) -> Row:
-    """One row of audit.json; the plain column is filled when all tasks are done.
-
-    Example:
-        >>> row("verification", "l2", "auc", "hline", Estimate(0.8, 0.7, 0.9, 50), 0.5, {})["attack"]
-        'verification/l2'
-    """
-    numbers = value.to_json()
-    return {
-        "attack": f"{part}/{attack}",
-        "measure": measure,
-        "compressor": codec,
-        "value": numbers["value"],
-        "low": numbers["low"],
-        "high": numbers["high"],
-        "n": numbers["n"],
-        "chance": None if math.isnan(chance) else float(chance),
-        "plain": None,
-        "budget": dict(budget),
-    }
-
-
-def control(part: str, attack: str, which: str, value: float, holds: bool) -> Row:
-    """One row of a control: `which` stands in the column of compressors."""
-    lone = row(part, attack, "control", which, Estimate(value, math.nan, math.nan, 0), math.nan, {})
-    return lone | {"holds": bool(holds)}
-
-
-def _bound_rows(audit: Audit, ready: Stage, codec: str) -> list[Row]:
-    """Bits a record may tell, and the rank-1 rate they allow among the scored people."""
-    here = audit.codecs[codec]
-    people = len(ready.secret.first)
-    numbers = int(np.prod(ready.release.codes.shape[1:]))
-    bits = {"length": bounds.code_bits(numbers, here.bits)}
-    if here.sigma > 0:
-        mine = ready.public.release.codes[torch.from_numpy(ready.public.original)]
-        bits["gaussian"] = bounds.gaussian_information(mine.flatten(1).numpy(), here.sigma)
-    rows = []
-    for name, amount in bits.items():
-        rate = bounds.fano_rank1(amount, people)
-        for measure, value in (("bits", amount), (f"rank1_at_most@{people}", rate)):
-            line = row("bounds", name, measure, codec, Estimate(value, math.nan, math.nan, people), math.nan, {})
-            rows.append(line | ({"reason": bounds.vacuous(rate)} if rate >= 1 and measure != "bits" else {}))
-    return rows
+def _at_chance(part: str, found: judging.Measured) -> tuple[Estimate, bool]:
+    """(the largest value, holds): no better than chance within the interval, in the measures that decide."""
+    named = [found[k] for k in found if k.endswith(BELOW) and k.endswith(DECIDES.get(part, ("auc",)))]
+    exact = [found[k] for k in found if not k.endswith(BELOW) and k.endswith(DECIDES.get(part, ("auc",)))]
+    holds = all(v.low <= chance for v, chance in named) and all(v.low <= chance <= v.high for v, chance in exact)
+    each = [v for v, _ in (*named, *exact)]
+    worst = max(each, key=lambda v: v.value) if each else Estimate(math.nan, math.nan, math.nan, 0)
+    return worst, bool(holds)
 
 
 def run(audit: Audit, progress: Progress | None = None) -> Iterable[tuple[Task, list[Row]]]:

@@ -101,7 +101,7 @@ class Inverse:
 
 
 def lifted(public: Public) -> Draw:
-    """The analytic inverse on the budget's grid.
+    """The analytic inverse on the budget's grid, unless it is as large as the films already.
 
     Raises:
         InputError: the codec has none.
@@ -109,7 +109,13 @@ def lifted(public: Public) -> Draw:
     lift, grid = public.codec.lift, public.budget.grid
     if lift is None:
         raise InputError(f"{public.codec.name} has no analytic inverse: hand in `lift`, or leave the attack out")
-    return lambda seen: torch.cat([to_grid(lift(part), grid) for part in seen.codes.split(AT_ONCE)])
+    size = public.films.shape[2:]
+
+    def draw(seen: Release) -> Tensor:
+        parts = [lift(part) for part in seen.codes.split(AT_ONCE)]
+        return torch.cat([part if part.shape[2:] == size else to_grid(part, grid) for part in parts])
+
+    return draw
 
 
 def _inverse(public: Public) -> Draw:

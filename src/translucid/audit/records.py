@@ -73,12 +73,14 @@ class Release:
         pictures: (n, channel, h, w) the smallest image that holds the codes, averaged down to the budget's grid.
         probe: films of unknown people that he holds from elsewhere, in compressed form; for linkage.
         films: (n, channel, grid, grid) plain images, only on the side of a probe.
+        counts: (n,) how many records of one person each row is the mean of; None where every row is one record.
     """
 
     codes: Tensor
     pictures: Tensor
     probe: Release | None = None
     films: Tensor | None = None
+    counts: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -87,7 +89,8 @@ class Release:
         """Some of the records; the probe stays whole."""
         at = torch.as_tensor(rows)
         films = None if self.films is None else self.films[at]
-        return replace(self, codes=self.codes[at], pictures=self.pictures[at], films=films)
+        counts = None if self.counts is None else self.counts[rows]
+        return replace(self, codes=self.codes[at], pictures=self.pictures[at], films=films, counts=counts)
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,7 @@ class Public:
         original: (n,) False for moved copies.
         codec: the compressor with its parameters (Kerckhoffs).
         budget: what he may spend.
+        clean: (n, channel, code) his films' codes before any noise; None where the compressor adds none.
     """
 
     release: Release
@@ -111,6 +115,7 @@ class Public:
     original: np.ndarray
     codec: Codec
     budget: Budget
+    clean: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.patient)
@@ -120,11 +125,12 @@ class Public:
         probe = self.release.probe
         release = replace(self.release.take(rows), probe=None if probe is None else probe.take(rows))
         attributes = {k: v[rows] for k, v in self.attributes.items()}
-        films = self.films[torch.as_tensor(rows)]
+        at = torch.as_tensor(rows)
         return replace(
             self,
             release=release,
-            films=films,
+            clean=None if self.clean is None else self.clean[at],
+            films=self.films[at],
             patient=self.patient[rows],
             attributes=attributes,
             original=self.original[rows],
@@ -145,6 +151,7 @@ class Fitted(Protocol):
     Attributes:
         spent: what it used: images, pairs, epochs, patients.
         validation: how well it did on the attacker's own validation patients, larger is better; nan where unused.
+        linked: the same of an attack that holds films itself and looks for their records.
     """
 
     @property
@@ -155,6 +162,11 @@ class Fitted(Protocol):
     @property
     def validation(self) -> float:
         """How well it did on the attacker's own patients."""
+        ...
+
+    @property
+    def linked(self) -> float:
+        """How well it linked films of theirs to records."""
         ...
 
     def guess(self, release: Any) -> Any:
@@ -174,6 +186,8 @@ class Codec:
         codes: (n, channel, code) the records as released, aligned with the cohort; None means encode(images).
         sigma: standard deviation of the Gaussian noise in every number of the code; 0 for none.
         bits: bits that one number of the code takes at most.
+        clean: the same as `encode` before noise is added, which whoever knows the compressor can do with films of his
+            own; None where there is no noise.
     """
 
     name: str
@@ -183,6 +197,7 @@ class Codec:
     codes: Tensor | None = None
     sigma: float = 0.0
     bits: float = 32.0
+    clean: Callable[[Tensor], Tensor] | None = None
 
     @staticmethod
     def of(name: str, compressor: Compressor, space: Space, codes: Tensor | None = None, **more: float) -> Codec:
@@ -201,6 +216,7 @@ class Codec:
             lambda codes: compressor.to_image(codes, space),
             lambda codes: compressor.lift(codes, space),
             codes,
+            clean=getattr(compressor, "rounded", None),
             **more,
         )
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,6 +15,9 @@ from torch.nn import functional as F
 from translucid.audit.linear import Lda, Matcher
 from translucid.audit.records import Budget, Codec, Cohort, Public, Release, to_grid
 from translucid.errors import InputError, ShapeError
+
+if TYPE_CHECKING:
+    from translucid.audit.lettering import Written
 
 AT_ONCE = 64
 
@@ -25,8 +30,10 @@ class Stage:
         public: what the attacker knows.
         release: what was released of the scored patients.
         secret: the scored films: whose they are, how they look, what their attributes are. No attack sees it.
-        again: the scored films compressed once more by the attacker, with the plain films; None without `encode`.
+        again: the scored films compressed once more by the attacker (without noise: it would only blind himself), with
+            the plain films; None without `encode`.
         seed: of what is trained on the way.
+        written: what was burnt into the films, where that is what attackers are after.
     """
 
     public: Public
@@ -34,6 +41,7 @@ class Stage:
     secret: Secret
     again: Release | None
     seed: int = 0
+    written: Written | None = None
 
     @cached_property
     def eye(self) -> Matcher:
@@ -96,11 +104,12 @@ def released(codec: Codec, codes: Tensor, grid: int, films: Tensor | None = None
     return Release(codes.float(), pictures, None, films)
 
 
-def encode(codec: Codec, images: Tensor) -> Tensor:
-    """Compress in blocks."""
-    if codec.encode is None:
+def encode(codec: Codec, images: Tensor, how: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+    """Compress in blocks; `how` in place of the codec's own way."""
+    how = how or codec.encode
+    if how is None:
         raise InputError(f"{codec.name} has no encoder: hand in one, or its records")
-    return torch.cat([codec.encode(part).float() for part in images.split(AT_ONCE)])
+    return torch.cat([how(part).float() for part in images.split(AT_ONCE)])
 
 
 def _codes(codec: Codec, images: Tensor, rows: np.ndarray) -> Tensor:
@@ -124,11 +133,14 @@ def _public(cohort: Cohort, codec: Codec, budget: Budget, seed: int, other: Code
             )
     films = torch.cat([to_grid(part, budget.grid) for part in images])
     release = released(codec, torch.cat(codes), budget.grid)
-    if other is None:
-        probe = replace(release, films=films)
-    else:
+    clean = None if codec.clean is None else torch.cat([encode(codec, part, codec.clean) for part in images])
+    if other is not None:
         rekeyed = [_codes(other, cohort.images, rows), *(encode(other, part) for part in images[1:])]
         probe = released(other, torch.cat(rekeyed), budget.grid)
+    elif clean is not None:
+        probe = released(codec, clean, budget.grid, films)
+    else:
+        probe = replace(release, films=films)
     tile = np.tile(rows, 1 + copies)
     return Public(
         release=replace(release, probe=probe),
@@ -138,6 +150,7 @@ def _public(cohort: Cohort, codec: Codec, budget: Budget, seed: int, other: Code
         original=np.arange(len(tile)) < len(rows),
         codec=replace(codec, codes=None),
         budget=budget,
+        clean=clean,
     )
 
 
@@ -192,6 +205,6 @@ def stage(
     if other is not None:
         again = released(other, _codes(other, cohort.images, rows), budget.grid)
     elif codec.encode is not None:
-        fresh = encode(codec, cohort.images[torch.as_tensor(rows)])
+        fresh = encode(codec, cohort.images[torch.as_tensor(rows)], codec.clean)
         again = released(codec, fresh, budget.grid, secret.films)
     return Stage(_public(cohort, codec, budget, seed, other), release, secret, again, seed)

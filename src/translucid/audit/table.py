@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from translucid.audit.adaptive import Denoised, Values
 from translucid.audit.attributes import Attribute
 from translucid.audit.learned import Contrastive, Cross, Siamese
 from translucid.audit.linear import Distance, Lda
@@ -22,6 +23,11 @@ ATTACKS: dict[str, Any] = {
     "inverse": Inverse(),
     "ridge": Ridge(),
     "decoder": Decoder(),
+    "values": Values(),
+    "wiener": Denoised(),
+    "averaged": Denoised(pools=True),
+    "wiener_ridge": Denoised("redraw"),
+    "averaged_ridge": Denoised("redraw", pools=True),
     "attribute_linear": Attribute("linear"),
     "attribute_mlp": Attribute("mlp"),
     "loss_threshold": LossThreshold(),
@@ -30,15 +36,19 @@ ATTACKS: dict[str, Any] = {
 """Name → frozen dataclass with `fit(release, public, seed)`, whose answer has `guess(release)`."""
 
 LADDERS: dict[str, tuple[str, ...]] = {
-    "verification": ("l2", "cosine", "lda", "siamese", "contrastive"),
-    "linkage_same": ("l2", "cosine", "lda", "siamese", "contrastive", "cross"),
-    "linkage_other": ("l2", "cosine", "lda", "siamese", "contrastive", "cross"),
-    "reconstruction": ("mean_image", "nearest", "inverse", "ridge", "decoder"),
+    "verification": ("l2", "cosine", "wiener", "lda", "siamese", "contrastive"),
+    "linkage_same": ("l2", "cosine", "wiener", "lda", "siamese", "contrastive", "cross"),
+    "linkage_other": ("l2", "cosine", "wiener", "averaged", "lda", "siamese", "contrastive", "cross"),
+    "reconstruction": ("mean_image", "nearest", "inverse", "ridge", "wiener_ridge", "averaged_ridge", "decoder"),
     "attributes": ("attribute_linear", "attribute_mlp"),
-    "unlinkability": ("l2", "cosine", "cross"),
+    "text": ("inverse", "ridge"),
+    "unlinkability": ("l2", "cosine", "values", "cross"),
     "membership": ("loss_threshold", "lira"),
 }
 """Part of an audit → its rungs, weakest first."""
 
-PARTS = ("verification", "linkage_same", "linkage_other", "reconstruction", "attributes", "unlinkability", "bounds")
+AGAINST_NOISE = ("wiener", "averaged", "wiener_ridge", "averaged_ridge")
+"""Rungs for compressors that add noise; elsewhere they would repeat others."""
+
+PARTS = (*(p for p in LADDERS if p != "membership"), "bounds")
 """Parts that work on records; membership works on a model and has a function of its own."""

@@ -191,11 +191,11 @@ class HeartSpot:
             raise ShapeError(f"HeartSpot needs images (batch, channel, height, width), got {tuple(images.shape)}")
         space = tuple(images.shape[2:])
         plan = _plan(self, space, images.device)
+        if not self.stage:
+            return plan.take(images)
         if self.stage == "median":
             return plan.take_from_rows(median_sample(images, plan.rows, self.window(space)))
-        if self.stage == "quadtree":
-            images = quadtree_means(images, fitting_depth(space, self.depth), self.threshold)
-        return plan.take(images)
+        return plan.take(quadtree_means(images, fitting_depth(space, self.depth), self.threshold))
 
     def to_image(self, codes: Codes, space: Space) -> Images:
         """The numbers at their places on the stage's grid, zero elsewhere: 160×160 after the median of 320×320."""
@@ -264,7 +264,10 @@ class _Plan:
         """Kept numbers of images on the whole grid; always a copy."""
         if self.strip is None:
             return gather(images.flatten(2), self.index)
-        return images[:, :, self.strip].clone(memory_format=torch.contiguous_format).flatten(2)
+        lines = images[:, :, self.strip]
+        if self.strip.step == 1 or not images.is_contiguous():  # flattening alone need not copy
+            lines = lines.clone(memory_format=torch.contiguous_format)
+        return lines.flatten(2)
 
     def take_from_rows(self, images: Tensor) -> Tensor:
         """Kept numbers of images of which only `rows` were computed."""

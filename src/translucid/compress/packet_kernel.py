@@ -133,6 +133,7 @@ def _axis(size: int, patches: int, levels: int, geometry: Geometry) -> Axis:
     return Axis(np.clip(edges, 0, np.array(sizes)[:, None]), weights, padded)
 
 
+@lru_cache(maxsize=64)
 def both_axes(setting: Setting) -> tuple[Axis, Axis]:
     """The cells of the bands of the rows and of the columns."""
     (h, w), (p, q) = setting.space, setting.grid
@@ -141,6 +142,8 @@ def both_axes(setting: Setting) -> tuple[Axis, Axis]:
 
 def _include_padding(out: Tensor, setting: Setting) -> None:
     """Zeros of the published padding count among the extremes of a cell."""
+    if not {"max", "min"} & {*setting.reducers}:
+        return
     rows, columns = both_axes(setting)
     touched = torch.from_numpy(rows.padded[:, None] | columns.padded[None, :])
     for f, name in enumerate(setting.reducers):

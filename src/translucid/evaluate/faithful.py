@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -126,6 +126,31 @@ def scored(model: Logits, x: Images, labels: Tensor, rows: int = 64) -> Float[Te
     return torch.cat(parts)
 
 
+class Ends(NamedTuple):
+    """Where every curve begins and ends, whatever the map: the image, and the image wholly covered.
+
+    Attributes:
+        cover: (batch, channel, *space) what stands in the place of removed pixels.
+        whole, bare: (batch,) logit of each image's label, and of its cover.
+    """
+
+    cover: Tensor
+    whole: Tensor
+    bare: Tensor
+
+
+def ends(model: Logits, x: Images, labels: Tensor, fill: Fill = "blur", rows: int = 64) -> Ends:
+    """What all maps of these images share, so that it is computed once.
+
+    Example:
+        >>> found = ends(lambda x: x.sum(2), torch.tensor([[[4.0, 1.0]]]), torch.zeros(1, dtype=torch.long), "zero")
+        >>> found.whole, found.bare
+        (tensor([5.], dtype=torch.float64), tensor([0.], dtype=torch.float64))
+    """
+    cover = fills(x, fill)
+    return Ends(cover, scored(model, x, labels, rows), scored(model, cover, labels, rows))
+
+
 # -- insertion and deletion ----------------------------------------------------------------------------------------
 
 
@@ -140,6 +165,8 @@ def perturbation_curve(
     fill: Fill = "blur",
     rows: int = 64,
     seed: int = 0,
+    known: Ends | None = None,
+    order: Int[Tensor, "batch cell"] | None = None,
 ) -> Float[Tensor, "batch point"]:
     """The label's probability while pixels go out, or come in, from the highest of the map to the lowest.
 
@@ -149,10 +176,13 @@ def perturbation_curve(
         maps: (batch, *space), one label per image; only the order of the cells counts.
         labels: which label each map explains.
         mode: "deletion" covers pixels of the image, "insertion" uncovers them.
-        steps: equal shares in which the pixels go; steps + 1 forward passes per image.
+        steps: equal shares in which the pixels go; steps + 1 forward passes per image, two of them the same for every
+            map.
         fill: what covers, see `fills`.
         rows: images in one forward pass.
         seed: breaks ties.
+        known: `ends` of these images with this fill, where they are at hand.
+        order: `ranks` of the maps with this seed, where they are at hand.
 
     Returns:
         (batch, steps + 1).
@@ -177,19 +207,20 @@ def perturbation_curve(
         raise ConfigError(f"mode = {mode!r}: known are insertion, deletion")
     if steps < 1:
         raise ConfigError(f"steps = {steps}: at least one")
-    cover = fills(x, fill)
-    start, end = (x, cover) if mode == "deletion" else (cover, x)
-    order, cells = ranks(maps, seed), math.prod(x.shape[2:])
-    counts = [round(k * cells / steps) for k in range(steps + 1)]
+    whole = ends(model, x, labels, fill, rows) if known is None else known
+    start, end = (x, whole.cover) if mode == "deletion" else (whole.cover, x)
+    order, cells = ranks(maps, seed) if order is None else order, math.prod(x.shape[2:])
+    counts = [round(k * cells / steps) for k in range(1, steps)]
     together = max(1, rows // len(x))
-    points = []
+    outer = (whole.whole, whole.bare) if mode == "deletion" else (whole.bare, whole.whole)
+    points = [outer[0][None]]
     for i in range(0, len(counts), together):
         some = counts[i : i + together]
         moved = torch.cat([(order < c).view(-1, 1, *x.shape[2:]) for c in some])
         many = [1] * (x.ndim - 1)
         mixed = torch.where(moved, end.repeat(len(some), *many), start.repeat(len(some), *many))
         points.append(scored(model, mixed, labels.repeat(len(some)), rows).view(len(some), len(x)))
-    return torch.cat(points).T.sigmoid()
+    return torch.cat([*points, outer[1][None]]).T.sigmoid()
 
 
 def area_under(curve: Float[Tensor, "batch point"]) -> Float[Tensor, " batch"]:
@@ -280,17 +311,20 @@ def removal_drops(
     masks: Masks,
     fill: Fill = "blur",
     rows: int = 64,
+    known: Ends | None = None,
 ) -> Float[Tensor, "sample batch"]:
     """f(x) − f(x with the pixels under each mask covered); the same for all maps of these images.
+
+    `known` are the `ends` of these images with this fill, where they are at hand.
 
     Example:
         >>> x, mask = torch.tensor([[[4.0, 1.0]]]), torch.tensor([[True, False]])
         >>> removal_drops(lambda x: x.sum(2), x, torch.zeros(1, dtype=torch.long), mask, "zero")
         tensor([[4.]], dtype=torch.float64)
     """
-    cover = fills(x, fill)
-    full = scored(model, x, labels, rows)
-    return torch.stack([full - scored(model, torch.where(m, cover, x), labels, rows) for m in masks.to(x.device)])
+    whole = ends(model, x, labels, fill, rows) if known is None else known
+    covered = (torch.where(m, whole.cover, x) for m in masks.to(x.device))
+    return torch.stack([whole.whole - scored(model, some, labels, rows) for some in covered])
 
 
 def explained_drops(maps: One, masks: Masks) -> Float[Tensor, "sample batch"]:

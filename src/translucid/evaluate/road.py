@@ -158,6 +158,7 @@ def road(
     seed: int = 0,
     rows: int = 64,
     tolerance: float = 3e-4,
+    order: Int[Tensor, "batch cell"] | None = None,
 ) -> Float[Tensor, " batch"]:
     """How much more the model misses what a map calls important than what it calls unimportant.
 
@@ -174,6 +175,7 @@ def road(
         seed: of the noise and of the ties.
         rows: images in one forward pass.
         tolerance: of the imputation.
+        order: `ranks` of the maps with this seed, where they are at hand.
 
     Returns:
         (batch,) in [−½, ½], 0 for chance; nan where the map is constant.
@@ -199,7 +201,7 @@ def road(
         if not 0 < share < 1:
             raise ConfigError(f"share = {share}: needs a part of the pixels, such as 0.2")
     cells = math.prod(x.shape[2:])
-    order = ranks(maps, seed)
+    order = ranks(maps, seed) if order is None else order
     found = torch.zeros(len(x), dtype=torch.float64)
     for i in range(0, len(x), rows):
         part = slice(i, i + rows)

@@ -15,12 +15,15 @@ from translucid import maps as placing
 from translucid.errors import ConfigError, TranslucidError, lookup
 from translucid.evaluate.baseline_maps import centre_prior, edges, random_maps
 from translucid.evaluate.faithful import (
+    Ends,
     area_under,
+    ends,
     explained_drops,
     infidelity,
     max_sensitivity,
     nearby,
     perturbation_curve,
+    ranks,
     removal_drops,
     squares,
 )
@@ -130,6 +133,9 @@ def measure_trust(
         if name in BASELINES:
             raise ConfigError(f"{name!r} is the name of a trivial map: call your explainer otherwise")
     work = _Work(cases, models, settings)
+    if not len(work.pairs):  # each explainer still gets its verdicts: n/a
+        nothing = np.full((len(cases.images), len(cases.labels)), np.nan)
+        return {"max_sensitivity": dict.fromkeys(explainers, nothing)}
     wanted = [p for p in PARTS if (parts is None or p in parts) and PARTS[p].possible(work)]
     jobs: list[tuple[str, Explainer | None, str]] = [
         (name, None, p) for name in work.trivial for p in wanted if PARTS[p].by_itself
@@ -232,11 +238,17 @@ class _Work:
         if cases.average is not None:
             average = np.asarray(cases.average)
             found["average_mask"] = lambda rows: average[label[rows]]
-        return found if len(self.pairs) else {}
+        return found
 
     @cached_property
     def forgetful(self) -> list[nn.Module]:
         return [m for _, m in randomised_copies(self.models.model, self.settings.stages, seed=self.settings.seed)]
+
+    @cached_property
+    def ends(self) -> Ends:
+        """Logits of the drawn images and of their covers; every curve of every map begins and ends there."""
+        s, rows = self.settings, self.pairs.drawn
+        return ends(forward_of(self.models.model), self.images(rows), self.label(rows), s.fill, s.rows)
 
     @cached_property
     def removal(self) -> tuple[Tensor, Tensor]:
@@ -244,7 +256,8 @@ class _Work:
         s, rows = self.settings, self.pairs.drawn
         masks = squares(self.cases.space, s.removals, s.side, s.seed)
         forward = forward_of(self.models.model)
-        return masks, removal_drops(forward, self.images(rows), self.label(rows), masks, s.fill, s.rows)
+        x, label = self.images(rows), self.label(rows)
+        return masks, removal_drops(forward, x, label, masks, s.fill, s.rows, self.ends)
 
     def images(self, rows: np.ndarray) -> Tensor:
         return self.cases.images[torch.from_numpy(self.pairs.image[rows])]
@@ -296,11 +309,13 @@ def _faithfulness(work: _Work, shown: _Shown) -> Columns:
     x, label, found = work.images(rows), work.label(rows), {}
     maps = torch.from_numpy(np.ascontiguousarray(shown.at(rows))).to(x)
     blank = np.asarray((maps.flatten(1).amax(1) <= maps.flatten(1).amin(1)).cpu())
+    order = ranks(maps, s.seed)
+    how: Any = {"rows": s.rows, "seed": s.seed, "order": order}
     for mode in ("insertion", "deletion"):
-        curve = perturbation_curve(forward, x, maps, label, mode, steps=s.steps, fill=s.fill, rows=s.rows, seed=s.seed)
+        curve = perturbation_curve(forward, x, maps, label, mode, steps=s.steps, fill=s.fill, known=work.ends, **how)
         found[mode] = np.where(blank, np.nan, area_under(curve).numpy())
     found["insertion_less_deletion"] = found["insertion"] - found["deletion"]
-    found["road"] = road(forward, x, maps, label, shares=s.shares, seed=s.seed, rows=s.rows).numpy()
+    found["road"] = road(forward, x, maps, label, shares=s.shares, **how).numpy()
     masks, dropped = work.removal
     lost = infidelity(explained_drops(maps, masks).cpu(), dropped, normalise=True).numpy()
     found["infidelity"] = np.where(blank, np.nan, lost)

@@ -20,6 +20,11 @@ from translucid.types import Space
 
 Explainers = Mapping[str, Explainer]
 
+LEAST = 2
+"""Patients without whom there is no interval, and so no verdict."""
+ENOUGH = 20
+"""Patients below which an interval is rough, and a test seldom decides."""
+
 
 @dataclass(frozen=True)
 class TrustSettings:
@@ -202,6 +207,33 @@ def choose_pairs(cases: TrustCases, model: Any, settings: TrustSettings) -> Pair
     image, label = np.nonzero(there)
     order = np.random.default_rng(settings.seed).permutation(len(image))
     return Pairs(image, label, order[: settings.pairs or None])
+
+
+def shortage(cases: TrustCases, pairs: Pairs, settings: TrustSettings) -> list[str]:
+    """What too few patients mean for the verdicts, in words; nothing where there are enough.
+
+    Example:
+        >>> cases = TrustCases(torch.zeros(2, 1, 4), ("mass",), ("a", "b"), present=np.array([[1], [0]]))
+        >>> (said,) = shortage(cases, choose_pairs(cases, None, TrustSettings()), TrustSettings())
+        >>> said.partition(":")[0]
+        'every verdict is n/a'
+    """
+    patient, few = np.asarray(cases.patients), pairs.drawn[: settings.sanity or None]
+    whole, some, least = (
+        len(np.unique(patient[pairs.image[rows]])) for rows in (np.arange(len(pairs)), pairs.drawn, few)
+    )
+    if least >= ENOUGH:
+        return []
+    drawn = "" if cases.masks is None else " and drawn"
+    counts = (
+        f"{len(patient)} cases hold {len(pairs)} labels that are present{drawn}; judged are {whole} patients in "
+        f"utility and gaze, {some} in insertion, deletion, ROAD and infidelity, {least} in the other criteria"
+    )
+    if whole < LEAST:
+        return [f"every verdict is n/a: {counts}; an interval needs {LEAST} patients, a reliable one {ENOUGH} or more"]
+    if least < LEAST:
+        return [f"some verdicts are n/a: {counts}; an interval needs {LEAST}: raise trust.options.pairs and sanity"]
+    return [f"few patients: {counts}; with fewer than {ENOUGH}, “fails” may only mean not shown to pass"]
 
 
 def _highest(cases: TrustCases, forward: Logits, rows: int) -> np.ndarray:

@@ -13,7 +13,7 @@ from translucid.config import to_plain
 from translucid.errors import ShapeError
 from translucid.evaluate.explainers import ExplainerComparison, compare_explainers
 from translucid.evaluate.localise_table import POOLED, mean_draws, mean_estimate
-from translucid.evaluate.trust_cases import TrustSettings
+from translucid.evaluate.trust_cases import LEAST, TrustSettings
 from translucid.types import Estimate
 
 Tables = dict[str, dict[str, np.ndarray]]
@@ -22,6 +22,7 @@ Tables = dict[str, dict[str, np.ndarray]]
 BASELINES = ("random", "centre", "edges", "average_mask")
 
 PASSES, FAILS, NOT_APPLICABLE = "passes", "fails", "n/a"
+NOT_MEASURED = "not measured"
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,8 @@ def judge(
     - stability: passes where the upper limit of max-sensitivity is below `changed` (our limit; Yeh et al. 2019 give
       none).
 
-    "n/a" where nothing was measured, or there is no interval. Of several architectures the worst counts, case by case.
+    "n/a" where nothing was measured, or there is no interval; the rule then says why. Of several architectures the
+    worst counts, case by case.
 
     Args:
         tables: from `measure_trust`.
@@ -185,9 +187,25 @@ class _Bench:
             found = self._against_trivial(rule.measures[0], names, 1 if rule.rule == "above" else -1)
         else:
             found = {name: line for name in names if (line := self._by_limits(rule, name))}
-        blank = {"verdict": NOT_APPLICABLE, "measure": rule.measures[0], "rule": "not measured"}
+        blank = {"verdict": NOT_APPLICABLE, "measure": rule.measures[0]}
         empty = dict.fromkeys(("value", "low", "high", "n", "limit", "p"))
-        return [{"criterion": criterion, "explainer": n} | empty | (found.get(n) or blank) for n in names]
+        return [
+            {"criterion": criterion, "explainer": n} | empty | (found.get(n) or blank | {"rule": self._why(rule, n)})
+            for n in names
+        ]
+
+    def _why(self, rule: Criterion, name: str) -> str:
+        """Why there is no verdict, in words."""
+        for measure in rule.measures:
+            table = self.tables.get(measure, {}).get(name)
+            if table is None:
+                return NOT_MEASURED
+            known = ~np.isnan(table)
+            if not known.any():
+                return "undefined in every case that was tried"
+            if (patients := len(np.unique(self.patient[known.any(1)]))) < LEAST:
+                return f"measured on {int(known.sum())} of {patients} patient, an interval needs {LEAST} patients"
+        return "no trivial map was measured on the same cases"
 
     def _against_trivial(self, measure: str, names: Sequence[str], sign: int) -> dict[str, dict[str, Any]]:
         """Better than the trivial map that scores best, tested in pairs."""

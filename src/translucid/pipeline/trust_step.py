@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +16,8 @@ from translucid.config import build, fingerprint, read_json, to_plain, write_jso
 from translucid.data import Loader
 from translucid.errors import InputError, did_you_mean
 from translucid.evaluate import TrustCases, TrustModels, TrustSettings, trust
+from translucid.evaluate.trust_cases import LEAST, choose_pairs, shortage
+from translucid.evaluate.trust_verdict import NOT_MEASURED
 from translucid.explain import EXPLAINERS, post_hoc
 from translucid.io.index import label_matrix
 from translucid.models import load_model, save_model
@@ -28,16 +31,20 @@ from translucid.train import clear_checkpoints, fit
 
 Echo = Callable[[str], None]
 Progress = Callable[[int, int], None]
+HELD = 2**31
+"""Bytes of images, masks and maps held at once; of large volumes fewer cases are judged."""
+CELLS = 2**19
+"""Pixels in one forward pass: 32 films of 128 × 128."""
 
 
 def judge_maps(study: Study, run: RunFolder, echo: Echo, progress: Progress) -> dict[str, Any]:
-    """Write `trust.json`: rows and verdicts of every judged variant; finished variants are kept.
+    """Write `trust.json`: rows, verdicts and warnings of every judged variant; finished variants are kept.
 
-    Each judged network is trained once more from another seed and once on shuffled labels; the other networks on
-    images of the study are its other architectures.
+    Films and volumes alike. Each judged network is trained once more from another seed and once on shuffled labels;
+    the other networks on images of the study are its other architectures.
 
     Raises:
-        InputError: a variant has not been trained, or none is a network on images.
+        InputError: a variant has not been trained, none is a network on images, or two cases are too large to hold.
 
     Fails when: the networks learned little; maps of two bad networks need not agree.
     """
@@ -55,12 +62,13 @@ def judge_maps(study: Study, run: RunFolder, echo: Echo, progress: Progress) -> 
             told[name] = _judge_one(work, everyone, echo, progress)
         write_json(target, told)
         run.note("fingerprints", "trust", name, value=wanted)
+    run.warn("trust", [f"{name}: {line}" for name, entry in told.items() for line in entry.get("warnings", ())])
     return told
 
 
 def _judged(study: Study, everyone: list[Work]) -> dict[str, Work]:
     """The variants asked for; otherwise the baseline and those that show maps of their own."""
-    on_images = {work.name: work for work in everyone if work.eats != "codes" and len(work.space) == 2}
+    on_images = {work.name: work for work in everyone if work.eats != "codes"}
     asked = study.trust.variants
     for name in asked:
         if name not in on_images:
@@ -70,18 +78,25 @@ def _judged(study: Study, everyone: list[Work]) -> dict[str, Work]:
     if not chosen and on_images:
         chosen = dict([next(iter(on_images.items()))])
     if not chosen:
-        raise InputError("no variant is a network on flat images: the protocol has no maps to judge")
+        raise InputError("no variant is a network on images: the protocol has no maps to judge")
     return chosen
 
 
 def _judge_one(work: Work, everyone: list[Work], echo: Echo, progress: Progress) -> dict[str, Any]:
     model, _ = load_model(work.folder.model(work.name))
     model.requires_grad_(False)
-    settings = build(TrustSettings, {"seed": work.study.seed, **work.study.trust.options}, "trust.options")
-    report = trust(
-        cases_of(work), _models(work, model, everyone, echo), _explainers(work, model), settings, progress=progress
-    )
-    return to_plain(report.to_json())
+    settings = settings_of(work)
+    cases = cases_of(work)
+    report = trust(cases, _models(work, model, everyone, echo), _explainers(work, model), settings, progress=progress)
+    said = [*_left_out(work, cases), *shortage(cases, choose_pairs(cases, model, settings), settings)]
+    return dict(to_plain(report.to_json())) | {"warnings": said}
+
+
+def settings_of(work: Work) -> TrustSettings:
+    """The recipe's options; unless they say so, as many images go through the network at once as 32 films make."""
+    cells = math.prod(work.shape()[1:])
+    usual = {"seed": work.study.seed, "rows": min(TrustSettings.rows, max(1, CELLS // cells))}
+    return build(TrustSettings, usual | dict(work.study.trust.options), "trust.options")
 
 
 def _explainers(work: Work, model: nn.Module) -> dict[str, Any]:
@@ -97,9 +112,8 @@ def cases_of(work: Work) -> TrustCases:
     rows = work.rows("test")
     if not len(rows):
         raise InputError("no case is in the test split: there is nothing to judge maps on")
-    most = work.study.trust.cases
     drawn = np.random.default_rng([work.study.seed, 11]).permutation(rows)
-    rows = np.sort(drawn[:most])
+    rows = np.sort(drawn[: min(work.study.trust.cases, _most(work, rows))])
     x = torch.cat([batch.x for batch in work.loader(rows)])
     y = label_matrix(work.index, work.labels)[rows]
     patients = tuple(work.index[i].patient for i in rows)
@@ -109,13 +123,34 @@ def cases_of(work: Work) -> TrustCases:
     return TrustCases(x, work.labels, patients, **known)
 
 
+def _most(work: Work, rows: np.ndarray) -> int:
+    """Cases that can be held: image, a mask for each label, and a map for each label that is present."""
+    channels, *space = work.shape()
+    present = float((label_matrix(work.index, work.labels)[rows] == 1).sum(1).mean())
+    each = math.prod(space) * (4 * channels + len(work.labels) + 4 * max(1.0, present))
+    if (most := int(HELD // each)) < LEAST:
+        raise InputError(
+            f"images of {' × '.join(map(str, space))} are too large to judge maps on, one takes {each / 2**20:.0f} "
+            "MiB: train on a smaller framing (framing.size, or framing.spacing and shape)"
+        )
+    return most
+
+
+def _left_out(work: Work, cases: TrustCases) -> list[str]:
+    """Fewer cases than were asked for, where more would not fit."""
+    asked, judged = min(work.study.trust.cases, len(work.rows("test"))), len(cases.patients)
+    size = " × ".join(map(str, cases.space))
+    return [f"{judged} of {asked} cases are judged: more of {size} cannot be held"] if judged < asked else []
+
+
 def _places(work: Work, places: Places, rows: np.ndarray, y: np.ndarray, space: tuple[int, ...]) -> dict[str, Any]:
     """Drawn findings and gaze on the pixels of the image; pairs that nobody drew do not count as present."""
     found: dict[str, Any] = {}
     if work.study.places.truth:
         shares = places.truth(rows, y)
         undrawn = np.isnan(shares).reshape(*y.shape, -1).any(-1)
-        found["masks"] = _on_pixels(covered(np.nan_to_num(shares)).astype(np.float32), space) >= 0.5
+        cells = covered(np.nan_to_num(shares))
+        found["masks"] = np.concatenate([_on_pixels(cells[k : k + 1], space) >= 0.5 for k in range(len(cells))])
         found["present"] = ((y == 1) & ~undrawn).astype(float)
         found["average"] = _average(work, places, space)
     if work.study.places.gaze:
@@ -180,13 +215,22 @@ def _relabelled(loader: Loader, y: np.ndarray) -> Loader:
 
 
 def verdict_lines(told: Mapping[str, Any]) -> list[str]:
-    """One line per variant and method: which criteria it passes, fails, or was not measured on."""
+    """One line per variant and method: which criteria it passes, fails, or was not measured on; then the warnings."""
     lines = []
     for variant, entry in told.items():
-        methods = dict.fromkeys(v["explainer"] for v in entry["verdicts"])
-        for method in methods:
+        for method in dict.fromkeys(v["explainer"] for v in entry["verdicts"]):
             mine = [v for v in entry["verdicts"] if v["explainer"] == method]
-            words = {w: [v["criterion"] for v in mine if v["verdict"] == w] for w in ("passes", "fails", "n/a")}
-            said = "; ".join(f"{word}: {', '.join(names)}" for word, names in words.items() if names)
+            words = {w: [v for v in mine if v["verdict"] == w] for w in ("passes", "fails", "n/a")}
+            said = "; ".join(f"{word}: {_criteria(some)}" for word, some in words.items() if some)
             lines.append(f"{variant} / {method}: {said}")
+        lines += [f"warning: {variant}: {line}" for line in entry.get("warnings", ())]
     return lines
+
+
+def _criteria(verdicts: Sequence[Mapping[str, Any]]) -> str:
+    """Names of criteria; of those without a verdict also why, where they were measured."""
+    reasons: dict[str, list[str]] = {}
+    for v in verdicts:
+        why = v["rule"] if v["verdict"] == "n/a" and v["rule"] != NOT_MEASURED else ""
+        reasons.setdefault(why, []).append(v["criterion"])
+    return ", ".join(f"{', '.join(names)}{f' ({why})' if why else ''}" for why, names in reasons.items())
