@@ -35,3 +35,27 @@ def triangular2(epoch: float, lr: float, step: int) -> float:
     cycle = math.floor(1 + epoch / (2 * step))
     place = epoch / step - 2 * cycle + 1
     return lr * (lr + (1 - lr) * max(0.0, 1 - abs(place)) / 2 ** (cycle - 1))
+
+
+def cosine(epoch: float, lr: float, epochs: int) -> float:
+    """Half a cosine wave from lr down towards 0: lr · (1 + cos(π · epoch / epochs)) / 2.
+
+    Args:
+        epoch: counted from 0; the last of a training is epochs − 1.
+        lr: the first and highest rate.
+        epochs: of the whole training.
+
+    Raises:
+        ConfigError: a number is out of range.
+
+    Example:
+        >>> [round(cosine(e, 0.1, 4), 4) for e in range(4)]
+        [0.1, 0.0854, 0.05, 0.0146]
+
+    Source: Loshchilov & Hutter, ICLR 2017, arXiv:1608.03983, without restarts.
+
+    Fails when: the training is stopped early or prolonged: the rate is planned for `epochs`, no more and no less.
+    """
+    if not (0 <= epoch <= epochs and lr > 0):
+        raise ConfigError(f"cosine needs 0 ≤ epoch ≤ epochs and lr > 0, got {epoch}, {epochs} and {lr}")
+    return lr * (1 + math.cos(math.pi * epoch / epochs)) / 2

@@ -14,12 +14,12 @@ from translucid.config import build, fingerprint, from_kind, to_plain
 from translucid.data import Augment
 from translucid.errors import ConfigError, lookup
 from translucid.losses import LOSSES
-from translucid.train.schedules import triangular2
+from translucid.train.schedules import cosine, triangular2
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 CHOICES = {
     "optimiser": ("adam", "adamw", "sgd"),
-    "schedule": ("constant", "triangular2"),
+    "schedule": ("constant", "cosine", "triangular2"),
     "select": ("auc", "loss"),
     "precision": ("32-true", "bf16-mixed", "16-mixed"),
 }
@@ -36,8 +36,9 @@ class TrainSettings:
         epochs: at most so many passes.
         batch: cases per step in one process.
         lr: learning rate.
-        schedule: "constant", or "triangular2": the cyclic rate of `translucid.train.schedules` with `lr` as its peak.
-        schedule_step: epochs from valley to peak.
+        schedule: "constant", "cosine" (falling to 0 over `epochs`) or "triangular2" (cyclic, with `lr` as its peak); see
+            `translucid.train.schedules`.
+        schedule_step: epochs from valley to peak of "triangular2".
         optimiser: "adam", "adamw" or "sgd" (with Nesterov momentum where `momentum` is above 0).
         momentum: of "sgd" only.
         weight_decay: factor of the squared weights ("adam", "sgd") or of the decoupled decay ("adamw").
@@ -68,7 +69,7 @@ class TrainSettings:
     epochs: int = 20
     batch: int = 32
     lr: float = 1e-3
-    schedule: Literal["constant", "triangular2"] = "constant"
+    schedule: Literal["constant", "cosine", "triangular2"] = "constant"
     schedule_step: int = 2
     optimiser: Literal["adam", "adamw", "sgd"] = "adam"
     momentum: float = 0.9
@@ -123,11 +124,14 @@ class TrainSettings:
         """Learning rate of an epoch, counted from 1."""
         if self.schedule == "constant":
             return self.lr
+        if self.schedule == "cosine":
+            return cosine(epoch - 1, self.lr, self.epochs)
         return triangular2(epoch - 1, self.lr, self.schedule_step)
 
     def mark(self) -> str:
         """Fingerprint of the settings that an interrupted and a resumed run must share."""
-        return fingerprint({f.name: to_plain(getattr(self, f.name)) for f in fields(self) if f.name not in FREE})
+        free = FREE - {"epochs"} if self.schedule == "cosine" else FREE
+        return fingerprint({f.name: to_plain(getattr(self, f.name)) for f in fields(self) if f.name not in free})
 
 
 def make_optimiser(model: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
