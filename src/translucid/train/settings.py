@@ -36,8 +36,8 @@ class TrainSettings:
         epochs: at most so many passes.
         batch: cases per step in one process.
         lr: learning rate.
-        schedule: "constant", "cosine" (falling to 0 over `epochs`) or "triangular2" (cyclic, with `lr` as its peak); see
-            `translucid.train.schedules`.
+        schedule: "constant", "cosine" (falling to 0 over `epochs`) or "triangular2" (cyclic, with `lr` as its peak),
+            all of `translucid.train.schedules`.
         schedule_step: epochs from valley to peak of "triangular2".
         optimiser: "adam", "adamw" or "sgd" (with Nesterov momentum where `momentum` is above 0).
         momentum: of "sgd" only.
