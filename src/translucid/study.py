@@ -148,21 +148,29 @@ class AuditSettings:
     """What attackers try on the codes after the evaluation; a study audits only where `parts` names something.
 
     Attributes:
-        parts: "verification", "linkage_same", "linkage_other", "reconstruction", "attributes", "bounds",
-            "membership" (of the trained models) and "explanations" (what released maps give away).
+        parts: "verification", "linkage_same", "linkage_other", "reconstruction", "attributes", "text" (letters burnt in),
+            "unlinkability" (of records under two keys), "bounds", "membership" (of the trained models) and
+            "explanations" (what released maps give away).
         share: of the patients on whom attackers are scored; they learn from the others.
         attributes: columns of the index that attackers guess; those that are absent or say one thing only are left out.
         budget: what attackers may spend: fields of `translucid.audit.Budget`.
+        shadows: networks like the released one that the membership attacker trains for each variant, on halves of the
+            candidates; each costs about what the variant's own training does. 0 leaves out the likelihood ratio.
+        shadowed: the variants for which he does so; empty means all.
     """
 
     parts: tuple[str, ...] = ()
     share: float = 0.5
     attributes: tuple[str, ...] = ("sex", "age", "device")
     budget: Table = field(default_factory=dict)
+    shadows: int = 0
+    shadowed: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0.1 <= self.share <= 0.9:
             raise ConfigError(f"audit.share = {self.share}: needs a share of the patients between 0.1 and 0.9")
+        if self.shadows and (self.shadows < 4 or self.shadows % 2):
+            raise ConfigError(f"audit.shadows = {self.shadows}: take an even number of at least 4, or 0 for none")
 
     @property
     def wanted(self) -> bool:

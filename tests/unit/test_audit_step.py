@@ -17,8 +17,9 @@ from translucid.config import build, read_json, write_json
 from translucid.errors import ConfigError, InputError, LeakError
 from translucid.io.index import IndexRow
 from translucid.pipeline import compress, train
+from translucid.pipeline.audit_members import confidence
 from translucid.pipeline.audit_plan import attributes_of, audit_plan, checked, refuse_shared, visits_of
-from translucid.pipeline.audit_step import audit, audit_table, confidence
+from translucid.pipeline.audit_step import audit, audit_table
 from translucid.pipeline.folder import RunFolder
 from translucid.pipeline.frontier_step import frontier, frontier_table, pareto
 from translucid.study import Study

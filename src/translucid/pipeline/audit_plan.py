@@ -11,20 +11,23 @@ import torch
 from torch import Tensor
 
 from translucid.audit import PARTS, Audit, Budget, Codec, Cohort, halves
-from translucid.compress import COMPRESSORS, Noise
+from translucid.audit.lettering import Ink
+from translucid.compress import COMPRESSORS, HeartSpot, Noise, RandomProjection
 from translucid.config import build, from_kind
 from translucid.errors import ConfigError, InputError, LeakError, did_you_mean
 from translucid.io.codes import CodeStore
 from translucid.io.index import IndexRow, read_index
+from translucid.phantom.letters import glyphs
 from translucid.pipeline.compress_step import open_store
 from translucid.pipeline.folder import RunFolder
 from translucid.study import Study
 from translucid.tensors import Compressor
 
 PLAIN = "plain"
-STANDARD = ("verification", "linkage_same", "linkage_other", "reconstruction", "attributes", "bounds", "membership")
+STANDARD = (*PARTS, "membership")
 """What `translucid audit` looks at where the recipe names no parts."""
-KNOWN = (*(p for p in PARTS if p != "unlinkability"), "membership", "explanations")
+KNOWN = (*STANDARD, "explanations")
+DIGITS = "0123456789"
 
 
 def checked(study: Study) -> Study:
@@ -37,6 +40,9 @@ def checked(study: Study) -> Study:
     for part in parts:
         if part not in KNOWN:
             raise ConfigError(f"audit.parts: unknown part {part!r}: {did_you_mean(part, KNOWN)}")
+    for name in study.audit.shadowed:
+        if name not in study.rows:
+            raise ConfigError(f"audit.shadowed: no variant {name!r}: {did_you_mean(name, study.rows)}")
     build(Budget, study.audit.budget, "audit.budget")
     return replace(study, audit=replace(study.audit, parts=parts))
 
@@ -55,7 +61,7 @@ def audit_plan(folder: RunFolder, study: Study, maps: Sequence[Codec] = ()) -> A
     """
     settings, index = study.audit, read_index(folder.path / "index.csv")
     refuse_shared(index)
-    codecs = {name: codec_of(folder, name) for name in _stores(folder) if name != PLAIN}
+    codecs = {name: codec for name in _stores(folder) if name != PLAIN and (codec := codec_of(folder, name))}
     patient = np.array([row.patient for row in index])
     cohort = Cohort(
         films_of(folder),
@@ -64,9 +70,32 @@ def audit_plan(folder: RunFolder, study: Study, maps: Sequence[Codec] = ()) -> A
         attributes_of(index, settings.attributes),
         visits_of(index),
     )
-    codecs |= {codec.name: codec for codec in maps}
     parts = tuple(p for p in settings.parts if p in PARTS)
-    return Audit(cohort, codecs, parts, build(Budget, settings.budget, "audit.budget"), study.seed)
+    budget = build(Budget, settings.budget, "audit.budget")
+    rekeyed = {name: other for name in codecs if (other := codec_of(folder, name, rekeyed=True))}
+    codecs |= {codec.name: codec for codec in maps}
+    letters = {name: glyphs(name) for name in DIGITS} if holds_letters(cohort, budget) else {}
+    return Audit(cohort, codecs, parts, budget, study.seed, rekeyed, letters)
+
+
+def holds_letters(cohort: Cohort, budget: Budget) -> bool:
+    """Whether a line of letters fits into the films."""
+    try:
+        Ink.of({name: glyphs(name) for name in DIGITS}, tuple(cohort.images.shape[2:]), budget.plain_side)
+    except ConfigError:
+        return False
+    return True
+
+
+def left_out(plan: Audit) -> list[str]:
+    """Parts that were asked for and cannot be measured here."""
+    found = []
+    if "text" in plan.parts and not plan.letters:
+        size = "×".join(str(n) for n in plan.cohort.images.shape[2:])
+        found.append(f"text was left out: films of {size} pixels hold no line of letters")
+    if "unlinkability" in plan.parts and not plan.rekeyed:
+        found.append("unlinkability was left out: no compressor here draws what it keeps, so none has a second key")
+    return found
 
 
 def _stores(folder: RunFolder) -> list[str]:
@@ -103,12 +132,36 @@ def _all(store: CodeStore) -> Tensor:
     return torch.from_numpy(store.read(np.arange(len(store))))
 
 
-def codec_of(folder: RunFolder, name: str) -> Codec:
-    """A store's compressor with its parameters, and its records as they were released."""
+def codec_of(folder: RunFolder, name: str, rekeyed: bool = False) -> Codec | None:
+    """A store's compressor with its parameters, and its records as they were released.
+
+    Under another key it has no records yet, and is None where it has no key.
+    """
     store = open_store(folder, name)
     made: Compressor = from_kind(COMPRESSORS, store.header["compressor"], f"{name} header")
     space, channels = tuple(store.header["space"]), int(store.header["channels"])
+    if rekeyed:
+        other = under_another_key(made)
+        return None if other is None else Codec.of(name, other, space)
     return Codec.of(name, made, space, _all(store), sigma=_sigma(made, space, channels))
+
+
+def under_another_key(made: Any) -> Compressor | None:
+    """The same compressor with what it draws drawn anew, as another project would; None where it draws nothing.
+
+    The seed is the next one. Under a secret that is as good as another secret: draws come from a keyed hash of both,
+    so that nothing but the film joins the two.
+
+    >>> under_another_key(HeartSpot("rhline")).seed, under_another_key(HeartSpot("hline"))
+    (2, None)
+    """
+    if isinstance(made, Noise):
+        inner = under_another_key(made.compressor)
+        return None if inner is None else replace(made, inner=inner)
+    draws = isinstance(made, RandomProjection)
+    if isinstance(made, HeartSpot):
+        draws = bool({"rline", "rhline"} & set(made.prior.split("+")))
+    return replace(made, seed=made.seed + 1) if draws else None
 
 
 def _sigma(made: Any, space: tuple[int, ...], channels: int) -> float:

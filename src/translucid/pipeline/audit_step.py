@@ -4,26 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from translucid.audit import Audit, Codec, gather, membership_rows, run_task, set_up, tasks
+from translucid.audit import Audit, Codec, gather, run_task, set_up, tasks
+from translucid.audit import Task as Attack
+from translucid.audit.plan import CONSTANT
+from translucid.audit.rows import Row
 from translucid.audit.staging import Stage
 from translucid.config import fingerprint, read_json, write_json
-from translucid.io.index import label_matrix
 from translucid.jobs import Processes, Progress, Task, run_shards
-from translucid.pipeline.audit_plan import audit_plan, checked
+from translucid.pipeline.audit_plan import audit_plan, checked, left_out
 from translucid.pipeline.folder import RunFolder
+from translucid.pipeline.spending import spending
 from translucid.pipeline.table import interval
 from translucid.study import Study
 
-Row = dict[str, Any]
-FORMAT = 1
+FORMAT = 2
 """Of the files of tasks; a new number makes them anew."""
+COSTLY = {"decoder": 2.0, "contrastive": 1.0}
+"""Attacks that take longer than all others together, and which of them takes longest."""
 KEPT = "codes/plain and audit/maps hold what attackers are scored against: never release them with the codes"
 
 
@@ -31,43 +33,71 @@ KEPT = "codes/plain and audit/maps hold what attackers are scored against: never
 class AuditJob:
     """All tasks of one run folder's audit; each writes one file and is done when that lies there.
 
+    A shard is one costly attack, or all others on one compressor, or one shadow model; the costliest come first, so
+    that workers end at about the same time, and a compressor is set up few times.
+
     Attributes:
         run: the run folder.
         wanted: fingerprint of everything that decides the rows.
-        names: "attack codec" of every task, in order.
+        pieces: numbers of the tasks in every shard.
+        shadows: further shards, which come before these.
     """
 
     run: Path
     wanted: str
-    names: tuple[str, ...]
+    pieces: tuple[tuple[int, ...], ...]
+    shadows: tuple[Any, ...] = ()
 
-    @property
-    def folder(self) -> Path:
-        """Where the files of the tasks lie."""
-        return self.run / "audit" / "tasks" / self.wanted
-
-    def file(self, shard: int) -> Path:
+    def file(self, number: int) -> Path:
         """The rows of one task."""
-        return self.folder / f"{shard:04d}.json"
+        return self.run / "audit" / "tasks" / self.wanted / f"{number:04d}.json"
 
     def shards(self) -> int:
-        """How many tasks."""
-        return len(self.names)
+        """How many shards."""
+        return len(self.shadows) + len(self.pieces)
+
+    def _files(self, shard: int) -> list[Path]:
+        first = len(self.shadows)
+        if shard < first:
+            return [self.shadows[shard].file]
+        return [self.file(number) for number in self.pieces[shard - first]]
 
     def done(self, shard: int) -> bool:
-        """Whether its file lies there."""
-        return self.file(shard).is_file()
+        """Whether all its files lie there."""
+        return all(file.is_file() for file in self._files(shard))
 
     def task(self, shard: int) -> Task:
-        """One attack on one compressor."""
-        return partial(_run_one, self.run, self.wanted, shard, self.file(shard))
+        """Attacks on one compressor, or a shadow model."""
+        first = len(self.shadows)
+        if shard < first:
+            made: Task = self.shadows[shard].task()
+            return made
+        todo = [(n, f) for n, f in zip(self.pieces[shard - first], self._files(shard), strict=True) if not f.is_file()]
+        return partial(_run_piece, self.run, self.wanted, todo)
 
     def merge(self) -> None:
         """Rows are joined by `audit`, which knows the models as well."""
 
     def rows(self) -> list[Row]:
         """Of all tasks, in their order."""
-        return [row for i in range(self.shards()) for row in read_json(self.file(i))]
+        return [row for number in range(sum(map(len, self.pieces))) for row in read_json(self.file(number))]
+
+
+def pieces_of(todo: Sequence[Attack]) -> tuple[tuple[int, ...], ...]:
+    """Numbers of tasks that are run together, the costliest first.
+
+    >>> pieces_of([Attack("l2", "a"), Attack("decoder", "a"), Attack("lda", "a"), Attack("l2", "b")])
+    ((1,), (0, 2), (3,))
+    """
+    groups: dict[tuple[str, str], list[int]] = {}
+    for number, task in enumerate(todo):
+        alone = task.attack if task.attack in COSTLY and task.codec != CONSTANT else ""
+        groups.setdefault((alone, task.codec), []).append(number)
+
+    def cost(key: tuple[str, str]) -> float:
+        return COSTLY.get(key[0], 0.01 * len(groups[key]))
+
+    return tuple(tuple(groups[key]) for key in sorted(groups, key=cost, reverse=True))
 
 
 def audit(
@@ -94,37 +124,56 @@ def audit(
     """
     study, folder = checked(study), RunFolder(run)
     wanted = _fingerprint(folder, study)
-    whole = fingerprint([wanted, _trained(folder, study)])
+    whole = fingerprint([wanted, _trained(folder, study), study.audit])
     if folder.done("audit") == whole and (run / "audit.json").is_file():
         done: list[Row] = read_json(run / "audit.json")
         return done
     folder.begin(study)
     with folder.timed("audit") as entry, _forgotten():
-        job = _job(folder, study, wanted, echo)
+        job, untold = _job(folder, study, wanted, echo)
         entry["tasks"] = run_shards(job, range(job.shards()), Processes(study.workers), progress)
-        rows = gather([*job.rows(), *_membership(folder, study)])
+        rows = gather([*job.rows(), *_membership(folder, study, job)])
     write_json(run / "audit.json", rows)
-    folder.warn("audit", [KEPT, *warnings(rows)])
+    folder.warn("audit", [KEPT, *untold, *warnings(rows), *spending(folder)])
     folder.note("fingerprints", "audit", value=whole)
     return rows
 
 
-def _job(folder: RunFolder, study: Study, wanted: str, echo: Callable[[str], None]) -> AuditJob:
+def _job(folder: RunFolder, study: Study, wanted: str, echo: Callable[[str], None]) -> tuple[AuditJob, list[str]]:
+    """The job, and what cannot be told here."""
     if "explanations" in study.audit.parts:
         from translucid.pipeline.audit_maps import write_maps
 
         write_maps(folder, study, wanted)
     plan = _plan(folder.path, wanted)
-    names = tuple(f"{task.attack} {task.codec}" for task in tasks(plan))
-    echo(f"audit: {len(names)} attacks on {len(plan.codecs)} compressors, the plain image, noise and a constant")
-    return AuditJob(folder.path, wanted, names)
+    every, others = tasks(plan), _shadows(folder, study)
+    more = f"; {len(others)} shadow models" if others else ""
+    echo(f"audit: {len(every)} attacks on {len(plan.codecs)} compressors, the plain image, noise and a constant{more}")
+    return AuditJob(folder.path, wanted, pieces_of(every), others), left_out(plan)
+
+
+def _shadows(folder: RunFolder, study: Study) -> tuple[Any, ...]:
+    if not study.audit.shadows:
+        return ()
+    from translucid.pipeline.audit_members import shadows
+
+    return tuple(shadows(folder, study))
+
+
+def _membership(folder: RunFolder, study: Study, job: AuditJob) -> list[Row]:
+    if "membership" not in study.audit.parts:
+        return []
+    from translucid.pipeline.audit_members import member_rows
+
+    return member_rows(folder, study, job.shadows)
 
 
 def _fingerprint(folder: RunFolder, study: Study) -> str:
     """What decides the rows of tasks: codes and settings, and the models only where their maps are attacked."""
     stores = folder.record()["steps"].get("compress", {}).get("stores", {})
     shown = _trained(folder, study) if "explanations" in study.audit.parts else {}
-    return fingerprint([FORMAT, folder.need_codes(), study.audit, study.seed, stores, shown])
+    settings = replace(study.audit, shadows=0, shadowed=())
+    return fingerprint([FORMAT, folder.need_codes(), settings, study.seed, stores, shown])
 
 
 def _trained(folder: RunFolder, study: Study) -> dict[str, str | None]:
@@ -155,10 +204,11 @@ def _forgotten() -> Iterator[None]:
         _plan.cache_clear()
 
 
-def _run_one(run: Path, wanted: str, shard: int, file: Path) -> None:
+def _run_piece(run: Path, wanted: str, todo: Sequence[tuple[int, Path]]) -> None:
     plan = _plan(run, wanted)
-    task = tasks(plan)[shard]
-    write_json(file, run_task(plan, task, _stage(run, wanted, task.codec)))
+    every = tasks(plan)
+    for number, file in todo:
+        write_json(file, run_task(plan, every[number], _stage(run, wanted, every[number].codec)))
 
 
 def _maps(run: Path, study: Study, wanted: str) -> list[Codec]:
@@ -167,37 +217,6 @@ def _maps(run: Path, study: Study, wanted: str) -> list[Codec]:
     from translucid.pipeline.audit_maps import read_maps
 
     return read_maps(run, study, wanted)
-
-
-def _membership(folder: RunFolder, study: Study) -> list[Row]:
-    """The threshold attack on every trained model: training films against those of the test split."""
-    if "membership" not in study.audit.parts:
-        return []
-    from translucid.pipeline.train_step import read_predictions
-    from translucid.pipeline.variants import works
-
-    rows: list[Row] = []
-    resamples = int(study.audit.budget.get("resamples", 1000))
-    for work in works(folder, study):
-        at = np.concatenate([work.rows("train"), work.rows("test")])
-        member = np.arange(len(at)) < len(work.rows("train"))
-        if member.all() or not member.any() or not folder.done("train", work.name):
-            continue
-        said = confidence(read_predictions(work)[at], label_matrix(work.index, work.labels)[at])
-        patient = np.array([work.index[i].patient for i in at])
-        found = membership_rows(work.name, said, member, patient, resamples=resamples, seed=study.seed)
-        seen = {(r["attack"], r["compressor"]) for r in rows if r["measure"] == "control"}
-        rows += [r for r in found if r["measure"] != "control" or (r["attack"], r["compressor"]) not in seen]
-    return rows
-
-
-def confidence(logits: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """(n,) log(p/(1 − p)) of the true labels, summed over those that are known.
-
-    >>> confidence(np.array([[2.0, -1.0]]), np.array([[1.0, np.nan]]))
-    array([2.])
-    """
-    return np.asarray(np.where(np.isnan(y), 0.0, logits * (2 * np.nan_to_num(y) - 1)).sum(1))
 
 
 def warnings(rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -35,6 +35,7 @@ from translucid.pipeline.folder import RunFolder
 from translucid.pipeline.places import grid_for, watched
 from translucid.pipeline.prepare import check_for_training, key_bytes, prepare
 from translucid.pipeline.shard import Recipe, json_text
+from translucid.pipeline.spending import draws, spending
 from translucid.study import Study
 from translucid.tensors import Compressor
 
@@ -93,10 +94,10 @@ def compress(
         with folder.timed("compress") as entry:
             done = 0 if how.merge_only else _run(job, how.executor or Processes(study.workers), progress)
             _merge(folder, study, job)
-            entry.update(_totals(folder, job, manifest))
+            entry.update(_totals(folder, job, manifest) | {"draws": draws(folder)})
         entry["images_per_second"] = round(done / max(entry["seconds"], 1e-9), 1) if done else None
         folder.note("steps", "compress", value=entry)
-        folder.warn("compress", warnings + _rejected(entry))
+        folder.warn("compress", warnings + _rejected(entry) + spending(folder))
         folder.note("fingerprints", "compress", value=wanted)
     job.tidy()
     return folder
