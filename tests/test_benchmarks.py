@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from benchmarks import engine, heartspot, kernel, memory, run, scaling
+from benchmarks import claims, engine, heartspot, kernel, memory, run, scaling
 from benchmarks.plots import draw, draw_targets
 from benchmarks.rivals import Setting, grouped_pass, noise, team
 from benchmarks.table import Curve, Part, Row, Watch, as_text, row, shown
 from benchmarks.timing import Plan, Samples, Stat, here, measure
+from scipy import stats
 
 TINY = Plan(True, 1, 0.0, 2, 160)
 
@@ -172,3 +174,33 @@ def test_a_benchmark_of_rows_alone_is_taken_in() -> None:
             return [{"what": "x", "value": float(quick), "unit": "%", "target": None, "met": None}]
 
     assert run.rows_of(Simple, Plan.rough()).rows == [Row("x", 1.0, "%")]
+
+
+def a_run(saliency: float, gain: float) -> list[dict[str, Any]]:
+    """Rows of metrics.json as a study on saliency writes them."""
+    ap = {"measure": "map_average_precision", "label": "pooled", "subset": "", "target": "finding", "split": "test"}
+    interval = {"low": 0.1, "high": 0.9}
+    values = {"saliency": saliency, "saliency-30": 0.8, "saliency-all": 0.9, "unet": 0.9}
+    rows = [ap | {"variant": v, "explainer": "native", "value": x} | interval for v, x in values.items()]
+    rows += [ap | {"variant": "cnn", "explainer": e, "value": x} | interval for e, x in (("a", 0.2), ("b", 0.4))]
+    rows += [rows[0] | {"versus": "cnn/b", "value": 7.0}, rows[0] | {"split": "val", "value": 7.0}]
+    gained = {"measure": "auc_difference", "label": "macro", "variant": "saliency", "versus": "cnn", "split": "test"}
+    return [*rows, gained | {"value": gain} | interval]
+
+
+def test_claims_are_judged_by_their_mean_over_seeds() -> None:
+    """Ratios are taken seed by seed; the best of the post-hoc maps is taken; comparisons are told apart."""
+    runs = [a_run(0.72, 0.1), a_run(0.76, 0.0), a_run(0.8, -0.2)]
+    said = claims.text(claims.CLAIMS["trainable-saliency-phantom"], runs, [5, 6, 7]).splitlines()
+    (over,) = [line for line in said if "post-hoc" in line]
+    assert over.startswith("saliency over the best of eight post-hoc maps: 1.900 (")
+    assert over.endswith("> 1.5: met")
+    assert "    seed 6: 0.760 (0.100 to 0.900)" in said
+    assert next(line for line in said if "macro AUC" in line).endswith("NOT MET")
+
+
+def test_the_interval_over_seeds_is_that_of_scipy() -> None:
+    values = [0.061, 0.072, 0.049, 0.066]
+    mean, low, high = claims.student(values)
+    found = stats.ttest_1samp(values, 0.0).confidence_interval()
+    assert (mean, low, high) == pytest.approx((sum(values) / 4, found.low, found.high))
