@@ -39,6 +39,7 @@ from translucid.evaluate.trust_cases import (
     TrustCases,
     TrustModels,
     TrustSettings,
+    by_labels,
     choose_pairs,
     forward_of,
     partner,
@@ -178,26 +179,26 @@ class _Shown:
 
     def at(self, rows: np.ndarray) -> np.ndarray:
         """(row, *space)."""
-        missing = rows[~self.known[rows]]
+        missing = np.unique(rows[~self.known[rows]])
         if len(missing):
             self.maps[missing] = self.of(self.work.models.model, missing)
             self.known[missing] = True
         return self.maps[rows]
 
     def of(self, model: Any, rows: np.ndarray, images: Tensor | None = None) -> np.ndarray:
-        """Maps of any model; a method that cannot explain it gives nan."""
+        """Maps of any model, all labels of an image in one go; `images` stand in the place of each row's own."""
         work = self.work
         if self.explainer is None:
             return work.trivial[self.name](rows)
-        x = work.cases.images[work.pairs.image[rows]] if images is None else images
-        labels, out = work.pairs.label[rows], np.full((len(rows), *work.cases.space), np.nan, np.float32)
-        for label in np.unique(labels):
-            mine = np.flatnonzero(labels == label)
-            for i in range(0, len(mine), work.settings.rows):
-                part = mine[i : i + work.settings.rows]
-                found = self.explainer(model, x[torch.from_numpy(part)], [int(label)])
+        image, label = work.pairs.image[rows], work.pairs.label[rows]
+        out = np.full((len(rows), *work.cases.space), np.nan, np.float32)
+        for labels, at in by_labels(image, label):
+            for i in range(0, len(at), work.settings.rows):
+                part = at[i : i + work.settings.rows]
+                x = work.cases.images[image[part[:, 0]]] if images is None else images[part[:, 0]]
+                found = self.explainer(model, x, list(labels))
                 placed = placing.resize(found.maps, work.cases.space, found.placement)
-                out[part] = placed[:, 0].detach().float().cpu().numpy()
+                out[part] = placed.detach().float().cpu().numpy()
         return out
 
 

@@ -209,6 +209,29 @@ def choose_pairs(cases: TrustCases, model: Any, settings: TrustSettings) -> Pair
     return Pairs(image, label, order[: settings.pairs or None])
 
 
+def by_labels(image: np.ndarray, label: np.ndarray) -> list[tuple[tuple[int, ...], np.ndarray]]:
+    """Images that ask for the same labels, so that one call explains all labels of an image.
+
+    Args:
+        image, label: (pair,), each pair once.
+
+    Returns:
+        (labels, (image, label) places of the pairs) for each set of labels that some image asks for.
+
+    Example:
+        >>> by_labels(np.array([7, 8, 7, 9]), np.array([1, 0, 0, 0]))
+        [((0,), array([[1],
+               [3]])), ((0, 1), array([[2, 0]]))]
+    """
+    asked: dict[int, list[int]] = {}
+    for place in np.lexsort((label, image)).tolist():
+        asked.setdefault(int(image[place]), []).append(place)
+    sets: dict[tuple[int, ...], list[list[int]]] = {}
+    for places in asked.values():
+        sets.setdefault(tuple(int(k) for k in label[places]), []).append(places)
+    return [(labels, np.array(places)) for labels, places in sorted(sets.items())]
+
+
 def shortage(cases: TrustCases, pairs: Pairs, settings: TrustSettings) -> list[str]:
     """What too few patients mean for the verdicts, in words; nothing where there are enough.
 
