@@ -25,6 +25,14 @@ def drawn(net: nn.Module, seed: int) -> nn.Module:
     return net
 
 
+class _Quick(nn.Module):
+    """The same numbers laid out pixel by pixel, as convolutions and pooling on a CPU are quickest (a quarter less)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Changes nothing but the order in memory."""
+        return x.contiguous(memory_format=torch.channels_last)
+
+
 def _step(inside: int, outside: int, size: int = 3, stride: int = 1) -> list[nn.Module]:
     return [nn.Conv2d(inside, outside, size, stride, size // 2), nn.GroupNorm(min(8, outside), outside), nn.ReLU()]
 
@@ -32,13 +40,14 @@ def _step(inside: int, outside: int, size: int = 3, stride: int = 1) -> list[nn.
 def picture_net(channels: int, space: tuple[int, ...], width: int, dims: int, seed: int) -> nn.Module:
     """Four convolutions with halving between, then a linear map to points: (n, channels, h, w) → (n, dims)."""
     with torch.random.fork_rng(devices=[]):
-        layers = _step(channels, width, 5, 2)
+        layers: list[nn.Module] = [_Quick(), *_step(channels, width, 5, 2)]
         inside = width
         for outside in (2 * width, 4 * width, 4 * width):
             layers += [*_step(inside, outside), nn.MaxPool2d(2)]
             inside = outside
         left = inside * math.prod((n + 1) // 16 for n in space)
-        return drawn(nn.Sequential(*layers, nn.Flatten(), nn.Linear(left, dims)), seed)
+        net = drawn(nn.Sequential(*layers, nn.Flatten(), nn.Linear(left, dims)), seed)
+        return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
 def code_net(numbers: int, hidden: int, dims: int, seed: int, calm: bool = False) -> nn.Module:
@@ -79,7 +88,7 @@ class Unet(nn.Module):
     def __init__(self, inside: int, outside: int, width: int) -> None:
         super().__init__()
         self.outside = outside
-        self.fine = nn.Sequential(*_step(inside, width), *_step(width, width))
+        self.fine = nn.Sequential(_Quick(), *_step(inside, width), *_step(width, width))
         self.middle = nn.Sequential(nn.MaxPool2d(2), *_step(width, 2 * width), *_step(2 * width, 2 * width))
         self.coarse = nn.Sequential(nn.MaxPool2d(2), *_step(2 * width, 4 * width), *_step(4 * width, 2 * width))
         self.up = nn.Sequential(*_step(4 * width, width))
@@ -102,7 +111,7 @@ def unet(inside: int, outside: int, width: int, seed: int) -> nn.Module:
         drawn(net, seed)
     with torch.no_grad():
         net.answer.weight.zero_()
-    return net
+    return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
 def train(
