@@ -50,8 +50,8 @@ def settings(function: Callable[..., Any]) -> Callable[..., Any]:
 def main() -> None:
     """Medical image classification that explains itself and does not give the patient away.
 
-    read → compress → train → explain → evaluate → report. Every verb works on a run folder; `study` runs them all from
-    one recipe.
+    read → compress → train → explain → evaluate → audit → frontier → report. Every verb works on a run folder; `study`
+    runs them all from one recipe (audit and frontier where the recipe names parts to audit).
     """
 
 

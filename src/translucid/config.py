@@ -8,6 +8,7 @@ import json
 import math
 import os
 import platform
+import stat
 import tempfile
 import tomllib
 import types
@@ -21,6 +22,10 @@ from typing import Any, TypeVar
 from translucid.errors import ConfigError, InputError, did_you_mean, lookup
 
 T = TypeVar("T")
+
+SECRET_BYTES, LONGEST_SECRET = 32, 4096
+"""How many bytes a key or a secret has."""
+_FEWEST_VALUES = 8
 
 
 # -- dataclass ⇄ plain values ------------------------------------------------------------------------------------
@@ -254,6 +259,32 @@ def read_json(path: Path) -> Any:
         ) from None
     except (json.JSONDecodeError, UnicodeDecodeError) as e:
         raise InputError(f"{path} is not JSON: {e}") from None
+
+
+def read_private(path: Path, what: str) -> bytes:
+    """Read a key or a secret: 32 to 4096 bytes that look random and that only their owner can read.
+
+    Args:
+        path: the file.
+        what: its name in messages.
+
+    Raises:
+        InputError: it is absent, others can read it, or it is no key.
+
+    Fails when: the bytes are a phrase; a phrase can be guessed.
+    """
+    path, advice = Path(path), "make a key with new_key of translucid.io.pseudonym"
+    try:
+        with path.open("rb") as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            found = file.read(LONGEST_SECRET + 1)
+    except OSError as error:
+        raise InputError(f"the {what} {path} cannot be read ({error.strerror}): {advice}") from None
+    if os.name == "posix" and mode & ~0o600:
+        raise InputError(f"others may read the {what} {path} (mode {mode:04o}); run: chmod 600 {path}")
+    if not SECRET_BYTES <= len(found) <= LONGEST_SECRET or len(set(found)) < _FEWEST_VALUES:
+        raise InputError(f"the {what} {path} must hold {SECRET_BYTES} to {LONGEST_SECRET} random bytes: {advice}")
+    return found
 
 
 def versions() -> dict[str, str]:

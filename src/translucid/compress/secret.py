@@ -15,7 +15,6 @@ import hashlib
 import hmac
 import os
 import re
-import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,10 +23,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from translucid.errors import ConfigError, InputError, ShapeError
+from translucid.config import read_private
+from translucid.errors import ConfigError, ShapeError
 
 VARIABLE = "TRANSLUCID_SECRET"
-LEAST_BYTES = 32
 _FORM = re.compile(r"[0-9a-f]{16}")
 
 One = Float[Tensor, "one channel *length"]
@@ -57,25 +56,11 @@ def secret_fingerprint(path: Path) -> str:
 
     Fails when: the secret is a phrase; guesses can be tried against the fingerprint.
     """
-    return _fingerprint(_read(path))
+    return _fingerprint(read_private(path, "secret"))
 
 
 def _fingerprint(secret: bytes) -> str:
     return hmac.new(secret, b"translucid secret", hashlib.sha256).hexdigest()[:16]
-
-
-def _read(path: Path) -> bytes:
-    try:
-        with Path(path).open("rb") as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            secret = file.read(4097)
-    except OSError as error:
-        raise InputError(f"the secret {path} cannot be read ({error.strerror})") from None
-    if os.name == "posix" and mode & ~0o600:
-        raise InputError(f"others may read the secret {path} (mode {mode:04o}); run: chmod 600 {path}")
-    if not LEAST_BYTES <= len(secret) <= 4096:
-        raise InputError(f"{path} must hold {LEAST_BYTES} to 4096 random bytes: make it with io.pseudonym.new_key")
-    return secret
 
 
 def check_secret(fingerprint: str) -> None:
@@ -98,7 +83,7 @@ def find_secret(fingerprint: str) -> bytes:
     check_secret(fingerprint)
     paths = [p for p in os.environ.get(VARIABLE, "").split(os.pathsep) if p]
     for path in paths:
-        secret = _read(Path(path))
+        secret = read_private(Path(path), "secret")
         if hmac.compare_digest(_fingerprint(secret), fingerprint):
             return secret
     raise ConfigError(

@@ -11,14 +11,12 @@ from __future__ import annotations
 import hmac
 import os
 import secrets
-import stat
 from pathlib import Path
 
+from translucid.config import SECRET_BYTES, read_private
 from translucid.errors import ConfigError, InputError
 
-KEY_BYTES = 32
-_LONGEST_KEY = 4096
-_FEWEST_VALUES = 8
+KEY_BYTES = SECRET_BYTES
 
 
 def random_key() -> bytes:
@@ -78,24 +76,11 @@ def read_key(path: Path) -> bytes:
         >>> read_key(Path("no-such.key"))
         Traceback (most recent call last):
         ...
-        translucid.errors.InputError: no-such.key cannot be read (No such file or directory): make a key with new_key
+        translucid.errors.InputError: the key no-such.key cannot be read (No such file or directory): make a key with ...
 
     Fails when: the bytes are a phrase; a phrase can be guessed, and then all pseudonyms are open.
     """
-    path = Path(path)
-    try:
-        with path.open("rb") as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            key = file.read(_LONGEST_KEY + 1)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}): make a key with new_key") from None
-    if os.name == "posix" and mode & ~0o600:
-        raise InputError(f"others may read the key {path} (mode {mode:04o}); run: chmod 600 {path}")
-    if len(key) > _LONGEST_KEY:
-        raise InputError(f"{path} is larger than {_LONGEST_KEY} bytes: is it a key?")
-    if len(key) < KEY_BYTES or len(set(key)) < _FEWEST_VALUES:
-        raise InputError(f"{path} must hold at least {KEY_BYTES} random bytes: make a key with new_key")
-    return key
+    return read_private(path, "key")
 
 
 def pseudonym(key: bytes, *parts: str, length: int = 16) -> str:
