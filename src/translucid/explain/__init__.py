@@ -22,6 +22,7 @@ from translucid.explain.occlusion import Occlusion
 from translucid.explain.post_hoc import post_hoc
 from translucid.explain.resolve import Candidate, Choice, candidates, resolve
 from translucid.explain.split import split
+from translucid.explain.xrai import XRAI
 
 EXPLAINERS: Mapping[str, type[Any]] = {
     "hirescam": HiResCAM,
@@ -37,6 +38,7 @@ EXPLAINERS: Mapping[str, type[Any]] = {
     "guided_backprop": GuidedBackprop,
     "guided_gradcam": GuidedGradCAM,
     "occlusion": Occlusion,
+    "xrai": XRAI,
     "captum": Captum,
 }
 
@@ -55,6 +57,7 @@ __all__ = [
     "GuidedBackprop",
     "GuidedGradCAM",
     "Occlusion",
+    "XRAI",
     "Captum",
     "Candidate",
     "Choice",
