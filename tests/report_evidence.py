@@ -92,6 +92,8 @@ def add_audit(run: Path, names: Sequence[str], linkage_holds: bool = True) -> No
             ]
         rows.append(audit_row("linkage_same", "l2", "rank1@50", name, score if why is None else None, reason=why))
         rows += [audit_row("attributes", a, "sex.auc", name, score - 0.02 * k) for k, a in enumerate(("mlp", "linear"))]
+        rows.append(audit_row("attributes", "best", "sex.auc", name, score, rung="mlp"))
+        rows += [audit_row("text", "ridge", f"{p}.letters_read", name, 0.3, chance=0.1) for p in ("corner", "middle")]
     held = [("verification", "l2", True), ("linkage_same", "l2", linkage_holds)]
     for part, attack, holds in [*held, ("attributes", "mlp", True), ("attributes", "linear", True)]:
         rows.append(audit_row(part, attack, "control", "nothing hidden", 1.0, holds=True))

@@ -124,6 +124,7 @@ def test_audit_has_plain_on_top_and_noise_below(run: Path) -> None:
     assert plain[1] == "0.950 0.900–1.000 chance 0.5, l2"
     assert hline[3] == "0.650 0.600–0.700 of 50, chance 0.02, l2"
     assert hline[5].startswith("0.700") and hline[5].endswith("sex, chance 0.5, mlp")
+    assert hline[6] == "0.300 0.250–0.350 corner, chance 0.1, ridge"
     assert "what attackers of one budget learned" in text and "does not test what an attacker learns" not in text
 
 
@@ -135,7 +136,17 @@ def test_numbers_of_a_failed_control_are_withheld(run: Path) -> None:
     assert line[4] == "withheld control 'constant' gave 0.930 instead of chance"
     words = " ".join(Page(html).text)
     assert "Of 4 attacks, 1 failed a control or lack one; their numbers are withheld: linkage_same/l2." in words
-    assert ["linkage_same/l2", "holds 1.000", "fails 0.930"] in cells(html)
+    assert ["linkage_same/l2", "holds 1.000 0.950–1.050", "fails 0.930 0.880–0.980"] in cells(html)
+
+
+def test_no_attack_is_chosen_by_how_it_came_out(run: Path) -> None:
+    rows = [
+        audit_row("attributes", rung, "sex.auc", "hline", 0.6 + 0.2 * k) for k, rung in enumerate(("mlp", "linear"))
+    ]
+    put(run / "audit.json", rows)
+    _, text = page_of(run)
+    line = next(row for row in cells(section(text, "leaving")) if row[0] == "hline")
+    assert line[1] == "n/a no attack was chosen"
 
 
 def test_what_was_not_tested_is_named(run: Path) -> None:

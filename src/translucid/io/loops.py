@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, no_type_check
 
 import numba
+from llvmlite import ir
+from numba.extending import intrinsic
 
 
 def compiled(inline: Literal["never", "always"] = "never") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -18,3 +20,15 @@ def compiled(inline: Literal["never", "always"] = "never") -> Callable[[Callable
             return numba.njit(nogil=True, inline=inline)(function)
 
     return wrapped
+
+
+@intrinsic
+@no_type_check
+def leading_zeros(typing, number):
+    """Zeros above the highest bit that is set, of a number that is not 0; one instruction, also in vectors."""
+
+    @no_type_check
+    def emit(context, builder, signature, args):
+        return builder.ctlz(args[0], ir.Constant(ir.IntType(1), 1))
+
+    return number(number), emit

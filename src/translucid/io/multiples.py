@@ -28,7 +28,7 @@ MOST = 1 << 20
 """A step is looked for only where its multiples stay below; larger ones are whole by chance."""
 LARGEST = np.float32(1 << 24)
 """Beyond, single precision has no exact whole numbers."""
-LEAST = -(1 << 31)
+LEAST = np.int32(-(1 << 31))
 """The bits of −0."""
 BITS, DIVIDED, MULTIPLIED = 0, 1, 2
 """code = the float32 whose order is k; code = float32(k/s); code = (float32(k)·a)·b in single precision."""
@@ -39,18 +39,19 @@ Step = tuple[int, float, float, float]
 
 @compiled()
 @no_type_check
-def _multiply(codes, scales, a, b, out, wrong):
-    """Write codes as multiples, (float32(k)·a)·b, and count for each place those that do not come back bit for bit."""
+def _multiply(codes, bits, scales, a, b, out, wrong):
+    """Write codes as multiples, (float32(k)·a)·b, and mark the places where one does not come back bit for bit."""
     for i in range(codes.shape[0]):
         for j in range(codes.shape[1]):  # no way out before the end, so that several places are tried at once
             near = np.rint(codes[i, j] * scales[j])  # may miss where it is large: the place then keeps its bits
-            wrong[j] += 0 if (near * a[j]) * b[j] == codes[i, j] and abs(near) < LARGEST else 1
+            missed = np.int32((near * a[j]) * b[j] != codes[i, j]) | np.int32(abs(near) >= LARGEST)
+            wrong[j] |= missed | np.int32(bits[i, j] == LEAST)
             out[i, j] = np.int32(near)
 
 
 @compiled()
 @no_type_check
-def _divide(codes, ways, scales, out, wrong):
+def _divide(codes, bits, ways, scales, out, wrong):
     """The same for the places that are divided, float32(k/s)."""
     for j in range(codes.shape[1]):
         if ways[j] == DIVIDED:
@@ -59,18 +60,19 @@ def _divide(codes, ways, scales, out, wrong):
         for j in range(codes.shape[1]):
             near = np.rint(codes[i, j] * scales[j])
             if ways[j] == DIVIDED:
-                wrong[j] += 0 if np.float32(near / scales[j]) == codes[i, j] and abs(near) < LARGEST else 1
+                missed = np.float32(near / scales[j]) != codes[i, j] or abs(near) >= LARGEST
+                wrong[j] |= missed or bits[i, j] == LEAST
                 out[i, j] = np.int32(near)
 
 
 def _try(codes: np.ndarray, kinds: np.ndarray, steps: Sequence[Step], out: np.ndarray) -> np.ndarray:
     """Write codes as multiples of each place's step; (place,) whether any does not come back bit for bit."""
     ways, scales, a, b = _table(kinds, steps)
-    wrong = np.zeros(codes.shape[1], np.int32)
-    _multiply(codes, scales.astype(np.float32), a, b, out, wrong)
+    wrong, bits = np.zeros(codes.shape[1], np.int32), codes.view(np.int32)
+    _multiply(codes, bits, scales.astype(np.float32), a, b, out, wrong)
     if (ways == DIVIDED).any():
-        _divide(codes, ways, scales, out, wrong)
-    return (wrong > 0) | (codes.view(np.int32) == LEAST).any(0)
+        _divide(codes, bits, ways, scales, out, wrong)
+    return wrong > 0
 
 
 @compiled()
@@ -149,7 +151,8 @@ def _settle(codes: np.ndarray, places: np.ndarray, kinds: np.ndarray, steps: lis
 def _table(kinds: np.ndarray, steps: Sequence[Step]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Way, s, a and b of each place."""
     table = np.asarray(steps, np.float64)[kinds]
-    return table[:, 0].astype(np.uint8), table[:, 1].copy(), *table[:, 2:].T.astype(np.float32)
+    a, b = np.ascontiguousarray(table[:, 2:].T, np.float32)
+    return table[:, 0].astype(np.uint8), table[:, 1].copy(), a, b
 
 
 def as_multiples(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[Step]]:

@@ -13,37 +13,28 @@ from typing import no_type_check
 
 import numpy as np
 
-from translucid.io.loops import compiled
+from translucid.io.loops import compiled, leading_zeros
 
 ONES = 20
 """So many ones announce a number that is written out."""
 WIDTH = 40
 """Its bits; a prediction of 32-bit numbers can miss by 34."""
-WORDS = 2
-"""32-bit words that one number takes at most."""
+NARROW = 1 << 21
+"""Numbers below are worked on in 32 bits."""
 SPARE = 2
 FINE = 4
 """Binary digits after the point of means."""
 START = 16 << FINE
-ONE, LOW = np.uint64(1), np.uint64(0xFFFFFFFF)
-HALF = np.uint64((1 << WIDTH // 2) - 1)
-LENGTHS = np.array([max(n.bit_length() - 1, 0) for n in range(4096)], np.int64)
+ONE = np.uint64(1)
+LONGEST = 32
+"""Bits of a code that is prepared together with others; the few longer ones are written alone."""
 
 
 @compiled("always")
 @no_type_check
-def _length(number):
-    """Number of the highest bit that is set, of numbers below 2^32; 0 for 0."""
-    if number < 4096:
-        return LENGTHS[number]
-    return LENGTHS[number >> 12] + 12 if number < 1 << 24 else LENGTHS[number >> 24] + 24
-
-
-@compiled("always")
-@no_type_check
-def _parameter(size):
-    """The k for which 2^k is next below 1.4 times the mean size of the residuals."""
-    return _length(min((size * 11) >> (3 + FINE), (1 << 32) - 1))
+def _parameter(eleven):
+    """The k for which 2^k is next below 1.4 times the mean size of the residuals, at most 31; eleven sizes come in."""
+    return 31 - np.int32(leading_zeros(np.uint32(min(eleven >> (3 + FINE), (1 << 32) - 1) | 1)))
 
 
 @compiled("always")
@@ -70,47 +61,135 @@ def _follow(number, rest, j, means, sizes, size, pace):
     return left
 
 
-@compiled("always")
-@no_type_check
-def _put(bits, count, words, state):
-    """Append up to 32 bits; the word is stored each time, complete or not, because a branch would cost more."""
-    room, filled, at = state
-    room |= bits << np.uint64(filled)
-    filled += count
-    words[at] = np.uint32(room & LOW)
-    over = filled >> 5
-    return room >> np.uint64(32 * over), filled & 31, at + over
+# -- writing: a case is done in passes of simple loops, which the compiler turns into vectors ------------------------
 
 
 @compiled()
 @no_type_check
-def _write(values, words):
-    """Write (case, place) numbers; returns how many words were taken."""
-    means, sizes = np.zeros(values.shape[1], np.int64), np.full(values.shape[1], START, np.int64)
+def _predict_first(row, rests, params, means, sizes):
+    """Folded residuals and parameters of the first case, where each place leans on the one before."""
+    left = 0
+    for j in range(row.shape[0]):
+        number, size = np.int64(row[j]), np.int64(sizes[max(j - 1, 0)])
+        rest = number - _guess(np.int64(means[j]), left, 0)
+        params[j] = _parameter(size * 11)
+        rests[j] = (rest << 1) ^ (rest >> 63)
+        left = _follow(number, rest, j, means, sizes, size, 0)
+
+
+@compiled()
+@no_type_check
+def _predict(row, pace, lefts, rests, params, means, sizes):
+    """The same of any later case; sums are cut to the type of the means so that they stay in vectors of it."""
+    kind = means.dtype.type
+    for j in range(row.shape[0]):
+        lefts[j + 1] = kind(kind(kind(row[j]) << FINE) - means[j])
+    for j in range(row.shape[0]):
+        mean, size = means[j], sizes[j]
+        guess = kind(kind(mean + kind(lefts[j] >> 1) + (1 << (FINE - 1))) >> FINE)
+        means[j] = kind(mean + kind(lefts[j + 1] >> pace))
+        rest = kind(kind(row[j]) - guess)
+        sizes[j] = kind(size + kind(kind(kind(abs(rest) << FINE) - size) >> pace))
+        params[j] = _parameter(kind(size * 11))
+        rests[j] = kind(rest << 1) ^ kind(-(rest < 0))
+
+
+@compiled()
+@no_type_check
+def _spell(rests, params, codes, counts):
+    """Codes and how many bits they have; none where that is more than `LONGEST`."""
+    kind = codes.dtype.type
+    one, most = kind(1), kind(ONES)
+    for j in range(rests.shape[0]):
+        folded, k = kind(rests[j]), kind(params[j])
+        ones = kind(folded >> k)
+        head = min(ones, most)
+        tail = kind(folded & kind(kind(one << k) - one))
+        count = kind(head + one + k)
+        codes[j] = kind(kind(one << head) - one) | kind(tail << kind(head + one))
+        counts[j] = count if ones < most and count <= LONGEST else 0
+
+
+@compiled()
+@no_type_check
+def _join(codes, counts, joined, bits):
+    """Two neighbours as one of up to 64 bits, where both are there and are that short together."""
+    for j in range(joined.shape[0]):
+        a, b = np.uint64(counts[2 * j]), np.uint64(counts[2 * j + 1])
+        joined[j] = np.uint64(codes[2 * j]) | (np.uint64(codes[2 * j + 1]) << a)
+        bits[j] = np.int64(a + b) if a * b != 0 and a + b <= 64 else 0
+
+
+@compiled("always")
+@no_type_check
+def _put(bits, count, words, state):
+    """Append 1 to 64 bits; the word is stored each time, complete or not."""
+    room, filled, at = state
+    low, high = room | bits << np.uint64(filled), (bits >> ONE) >> np.uint64(63 - filled)
+    words[at] = low
+    filled += count
+    full = filled >> 6
+    return low ^ ((low ^ high) & np.uint64(-full)), filled & 63, at + full  # a branch would cost more
+
+
+@compiled("always")
+@no_type_check
+def _put_alone(folded, k, words, state):
+    """Append one number of any size."""
+    ones = np.int64(folded >> np.uint64(k))
+    if ones < ONES:
+        state = _put((ONE << np.uint64(ones)) - ONE, ones + 1, words, state)
+        return _put(folded & ((ONE << np.uint64(k)) - ONE), k, words, state) if k else state
+    return _put((ONE << np.uint64(ONES)) - ONE | folded << np.uint64(ONES), ONES + WIDTH, words, state)
+
+
+@compiled()
+@no_type_check
+def _put_case(rests, params, pairs, fours, words, state):
+    """Append a case: four numbers at once where these are short enough, else two, else one."""
+    for q in range(fours[0].shape[0]):
+        if fours[1][q]:
+            state = _put(fours[0][q], fours[1][q], words, state)
+            continue
+        for p in range(2 * q, 2 * q + 2):
+            if pairs[1][p]:
+                state = _put(pairs[0][p], pairs[1][p], words, state)
+                continue
+            for j in range(2 * p, min(2 * p + 2, rests.shape[0])):
+                state = _put_alone(np.uint64(rests[j]), np.int64(params[j]), words, state)
+    return state
+
+
+@compiled()
+@no_type_check
+def _write(values, means, sizes, codes, counts, words):
+    """Write (case, place) numbers; returns how many 32-bit words were taken.
+
+    Args:
+        means, sizes: (place,) int32, or int64 where numbers reach `NARROW`.
+        codes, counts: (place, rounded up to fours) uint32, or uint64, all 0.
+        words: uint64.
+    """
+    places, room = values.shape[1], codes.shape[0]
+    lefts, rests = np.zeros(places + 1, means.dtype), np.zeros(places, means.dtype)
+    params = np.zeros(places, np.int32)
+    pairs = np.zeros(room // 2, np.uint64), np.zeros(room // 2, np.int64)
+    fours = np.zeros(room // 4, np.uint64), np.zeros(room // 4, np.int64)
     state = np.uint64(0), 0, 0
     for case in range(values.shape[0]):
-        pace, left = _pace(case), 0
-        for j in range(values.shape[1]):
-            number = np.int64(values[case, j])
-            rest = number - _guess(means[j], left, case)
-            size = sizes[max(j - 1, 0)] if case == 0 else sizes[j]
-            k = _parameter(size)
-            folded = np.uint64((rest << 1) ^ (rest >> 63))
-            ones = np.int64(folded >> np.uint64(k))
-            tail = folded & ((ONE << np.uint64(k)) - ONE)
-            if ones < ONES and ones + k < 32:
-                head = (ONE << np.uint64(ones)) - ONE
-                state = _put(head | tail << np.uint64(ones + 1), ones + 1 + k, words, state)
-            elif ones < ONES:
-                state = _put((ONE << np.uint64(ones)) - ONE, ones + 1, words, state)
-                state = _put(tail, k, words, state)
-            else:
-                state = _put((ONE << np.uint64(ONES)) - ONE, ONES, words, state)
-                state = _put(folded & HALF, WIDTH // 2, words, state)
-                state = _put(folded >> np.uint64(WIDTH // 2), WIDTH // 2, words, state)
-            left = _follow(number, rest, j, means, sizes, size, pace)
-    words[state[2]] = np.uint32(state[0] & LOW)
-    return state[2] + (state[1] > 0)
+        if case == 0:
+            _predict_first(values[0], rests, params, means, sizes)
+        else:
+            _predict(values[case], _pace(case), lefts, rests, params, means, sizes)
+        _spell(rests, params, codes, counts)
+        _join(codes, counts, pairs[0], pairs[1])
+        _join(pairs[0], pairs[1], fours[0], fours[1])
+        state = _put_case(rests, params, pairs, fours, words, state)
+    words[state[2]] = state[0]
+    return 2 * state[2] + (state[1] + 31) // 32
+
+
+# -- reading -------------------------------------------------------------------------------------------------------
 
 
 @compiled()
@@ -123,7 +202,7 @@ def _read(words, values):
         pace, left = _pace(case), 0
         for j in range(values.shape[1]):
             size = sizes[max(j - 1, 0)] if case == 0 else sizes[j]
-            k = _parameter(size)
+            k = _parameter(size * 11)
             if filled < 32:
                 room |= np.uint64(words[min(at, last)]) << np.uint64(filled)
                 at, filled = at + 1, filled + 32
@@ -172,9 +251,20 @@ def encode(values: np.ndarray) -> np.ndarray:
 
     Fails when: numbers jump between very small and very large at one place; the parameter then comes too late.
     """
-    words = np.empty(WORDS * values.size + 2, np.uint32)
-    used = _write(np.ascontiguousarray(values, np.int32), words)
-    return words[:used].astype("<u4", copy=False).view(np.uint8).copy()
+    values = np.ascontiguousarray(values, np.int32)
+    small = -NARROW < values.min(initial=0) and values.max(initial=0) < NARROW
+    signed, unsigned = (np.int32, np.uint32) if small else (np.int64, np.uint64)
+    places, room = values.shape[1], -(-values.shape[1] // 4) * 4
+    words = np.empty(values.size + 2, np.uint64)
+    used = _write(
+        values,
+        np.zeros(places, signed),
+        np.full(places, START, signed),
+        np.zeros(room, unsigned),
+        np.zeros(room, unsigned),
+        words,
+    )
+    return words.astype("<u8", copy=False).view(np.uint8)[: 4 * used].copy()
 
 
 def decode(data: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

@@ -18,6 +18,7 @@ PARTS = {
     "linkage_other": "finding a person's record by another image of that person",
     "reconstruction": "drawing the image from its record",
     "attributes": "reading sex, age and the like from a record",
+    "text": "reading letters that were burnt into the image",
     "unlinkability": "joining records of one image made under two keys",
     "membership": "whether an image was used to train a released model",
     "bounds": "bounds on what any attacker can learn",
@@ -38,6 +39,7 @@ COLUMNS = (
     ("reconstruction", "gain", "Redrawn", "gain over the mean image"),
     ("reconstruction", "reid_auc", "Known from the drawing", "AUC"),
     ("attributes", ".auc", "Attributes", "best read, AUC"),
+    ("text", ".letters_read", "Burnt-in letters", "best read, share"),
 )
 MEMBERS = (
     ("membership", "auc", "In the training set?", "AUC"),
@@ -119,19 +121,18 @@ class Attacks:
         if row is None:
             return self._without(name, part)
         cell, chance = number(Figure.of(row)), finite(row.get("chance"))
-        told = [str(row["measure"]).removesuffix(".auc")] if measure == ".auc" else []
+        told = [str(row["measure"]).removesuffix(measure)] if measure.startswith(".") else []
         told += [f"of {str(row['measure']).partition('@')[2]}"] if measure.endswith("@") else []
         told += [f"chance {chance:.2g}"] if chance is not None else []
         told += [str(row.get("rung") or str(row["attack"]).partition("/")[2])]
         return Cell(cell.text, cell.small, last=", ".join(told))
 
     def _best(self, name: str, part: str, measure: str) -> Table | None:
-        """The attack that was chosen; where none was, the one that did best on the scored people themselves."""
-        chosen = self.at.get((part, BEST, name))
-        tried = [rows for (p, _, c), rows in self.at.items() if p == part and c == name]
-        found = [row for rows in ([chosen] if chosen else tried) if (row := _pick(rows, measure)) is not None]
-        known = [row for row in found if finite(row.get("value")) is not None]
-        return max(known, key=lambda row: finite(row.get("value")) or 0.0) if known else None
+        """The attack that was chosen beforehand, or the only one there is: never the one that came out best."""
+        tried = [rows for (p, rung, c), rows in self.at.items() if p == part and c == name and rung != BEST]
+        chosen = self.at.get((part, BEST, name)) or (tried[0] if len(tried) == 1 else {})
+        row = _pick(chosen, measure)
+        return row if row is not None and finite(row.get("value")) is not None else None
 
     def _without(self, name: str, part: str) -> Cell:
         """Why there is no number."""
@@ -139,7 +140,7 @@ class Attacks:
         reasons = list(dict.fromkeys(str(r["reason"]) for r in mine if r.get("reason")))
         if reasons:
             return Cell("withheld", reasons[0])
-        return Cell("n/a", "no number" if mine else "not tested")
+        return Cell("n/a", "no attack was chosen" if mine else "not tested")
 
     # -- what is said of it ----------------------------------------------------------------------------------------
 
@@ -236,7 +237,12 @@ def _held(row: Table) -> Cell:
     if not row:
         return Cell("not run", tone="warn")
     holds = row.get("holds") is True
-    return Cell("holds" if holds else "fails", fixed(finite(row.get("value"))), tone="good" if holds else "bad")
+    return Cell("holds" if holds else "fails", _with_interval(row), tone="good" if holds else "bad")
+
+
+def _with_interval(row: Table) -> str:
+    cell = number(Figure.of(row))
+    return f"{cell.text} {cell.small}".strip()
 
 
 def _any(row: Table) -> Cell:

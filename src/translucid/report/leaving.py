@@ -84,6 +84,7 @@ def _certificate(store: str, header: Table) -> Certificate | None:
     if whole := as_table(told.get("whole_image")):
         said.append(_spent(f"Whole images ({whole.get('meaning')})", whole, "whole_image" in empty))
     said += _identified(as_table(told.get("identification")), "identification" in empty)
+    said.append(AGAIN)
     return Certificate(store, said, [str(x) for x in as_list(told.get("not_covered"))])
 
 
@@ -94,6 +95,7 @@ def _spent(what: str, table: Table, vacuous: bool) -> str:
     return f"{text}. {VACUOUS}" if vacuous else f"{text}."
 
 
+AGAIN = "A second release of the same images, with this noise or any other, spends it again: budgets add up."
 VACUOUS = "Vacuous: the number is so large that it promises nothing."
 
 
