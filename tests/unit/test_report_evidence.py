@@ -135,7 +135,7 @@ def test_numbers_of_a_failed_control_are_withheld(run: Path) -> None:
     line = next(row for row in cells(html) if row[0] == "hline")
     assert line[4] == "withheld control 'constant' gave 0.930 instead of chance"
     words = " ".join(Page(html).text)
-    assert "Of 4 attacks, 1 failed a control or lack one; their numbers are withheld: linkage_same/l2." in words
+    assert "Of 5 attacks, 1 failed a control or lack one; their numbers are withheld: linkage_same/l2." in words
     assert ["linkage_same/l2", "holds 1.000 0.950–1.050", "fails 0.930 0.880–0.980"] in cells(html)
 
 
