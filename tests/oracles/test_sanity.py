@@ -358,8 +358,8 @@ def test_curves_are_the_same_with_and_without_what_is_known_beforehand() -> None
         return forward(x)
 
     for mode in ("insertion", "deletion"):
-        plain = perturbation_curve(forward, x, maps, labels, mode, steps=4, seed=7)  # type: ignore[arg-type]
-        shared = perturbation_curve(counted, x, maps, labels, mode, steps=4, seed=7, known=known, order=order)  # type: ignore[arg-type]
+        plain = perturbation_curve(forward, x, maps, labels, mode, steps=4, seed=7)
+        shared = perturbation_curve(counted, x, maps, labels, mode, steps=4, seed=7, known=known, order=order)
         torch.testing.assert_close(shared, plain, rtol=0, atol=1e-12)
     assert sum(passes) == 2 * 5 * 3, "neither end is computed again"
     masks = squares((6, 6), 5, 0.4, 1)

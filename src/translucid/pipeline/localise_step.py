@@ -208,7 +208,7 @@ def _without_threshold(
     """Labels that are in the test split, but for which validation gave no threshold; one line for each label."""
     lines = []
     what = "a drawn finding" if target == "finding" else "a known organ"
-    for k in np.flatnonzero(there_t.any(0)):
+    for k in np.flatnonzero(there_t.any(0)).tolist():
         lost = ", ".join(m for m, c in cuts.items() if np.isnan(c[k]))
         if lost and not there_v[:, k].any():
             lines.append(f"{labels[k]}: no {lost}, for no validation case has {what} to fit the threshold on")
