@@ -96,9 +96,10 @@ def _scale(column, base, start):
     return 0
 
 
-def _fits(codes: np.ndarray, step: Step) -> np.ndarray:
-    """(place,) whether one step gives back all of a place's codes."""
-    return ~_try(codes, np.zeros(codes.shape[1], np.uint8), [step], np.empty(codes.shape, np.int32))
+def _fits(codes: np.ndarray, steps: Sequence[Step]) -> np.ndarray:
+    """(place,) whether one step for all, or each place's own, gives back all of a place's codes."""
+    kinds = np.arange(codes.shape[1]) if len(steps) > 1 else np.zeros(codes.shape[1], np.uint8)
+    return ~_try(codes, kinds, steps, np.empty(codes.shape, np.int32))
 
 
 def _find(column: np.ndarray) -> Step | None:
@@ -109,9 +110,10 @@ def _find(column: np.ndarray) -> Step | None:
             t = _scale(column[:, 0], base, t + 1)
             if not t:
                 break
-            for step in _ways(base, t):
-                if _fits(column, step)[0]:
-                    return step
+            ways = list(_ways(base, t))
+            fits = _fits(np.repeat(column, len(ways), axis=1), ways)
+            if fits.any():
+                return ways[int(fits.argmax())]
     return None
 
 
@@ -136,7 +138,7 @@ def _settle(codes: np.ndarray, places: np.ndarray, kinds: np.ndarray, steps: lis
     """Find steps for some places, judged by these codes; places without one are left."""
     failures = 0
     for step in list(steps[1:]):
-        fits = _fits(np.ascontiguousarray(codes[:, places]), step)
+        fits = _fits(np.ascontiguousarray(codes[:, places]), [step])
         kinds[places[fits]], places = steps.index(step), places[~fits]
     while places.size and len(steps) <= MOST_CLASSES and failures < MOST_FAILURES:
         found = _find(np.ascontiguousarray(codes[:, places[:1]]))
@@ -144,7 +146,7 @@ def _settle(codes: np.ndarray, places: np.ndarray, kinds: np.ndarray, steps: lis
             failures, places = failures + 1, places[1:]
             continue
         steps.append(found)
-        fits = _fits(np.ascontiguousarray(codes[:, places]), found)
+        fits = _fits(np.ascontiguousarray(codes[:, places]), [found])
         kinds[places[fits]], places = len(steps) - 1, places[~fits]
 
 

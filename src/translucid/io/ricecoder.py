@@ -252,7 +252,7 @@ def encode(values: np.ndarray) -> np.ndarray:
     Fails when: numbers jump between very small and very large at one place; the parameter then comes too late.
     """
     values = np.ascontiguousarray(values, np.int32)
-    small = -NARROW < values.min(initial=0) and values.max(initial=0) < NARROW
+    small = values.min(initial=0) > -NARROW and values.max(initial=0) < NARROW
     signed, unsigned = (np.int32, np.uint32) if small else (np.int64, np.uint64)
     places, room = values.shape[1], -(-values.shape[1] // 4) * 4
     words = np.empty(values.size + 2, np.uint64)
