@@ -9,19 +9,31 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 
-from translucid.audit import Cohort
+from translucid.audit import Budget, Cohort, Task
 from translucid.cli import main
+from translucid.compress import HeartSpot, Noise, RandomProjection
 from translucid.config import build, read_json, write_json
 from translucid.errors import ConfigError, InputError, LeakError
 from translucid.io.index import IndexRow
 from translucid.pipeline import compress, train
 from translucid.pipeline.audit_members import confidence
-from translucid.pipeline.audit_plan import attributes_of, audit_plan, checked, refuse_shared, visits_of
-from translucid.pipeline.audit_step import audit, audit_table
+from translucid.pipeline.audit_plan import (
+    attributes_of,
+    audit_plan,
+    checked,
+    holds_letters,
+    left_out,
+    refuse_shared,
+    under_another_key,
+    visits_of,
+)
+from translucid.pipeline.audit_step import audit, audit_table, pieces_of
 from translucid.pipeline.folder import RunFolder
 from translucid.pipeline.frontier_step import frontier, frontier_table, pareto
+from translucid.pipeline.spending import spending
 from translucid.study import Study
 
 HLINE = {"kind": "heartspot", "prior": "hline"}
@@ -149,6 +161,101 @@ def test_models_and_their_maps_are_audited_as_well(audited: Any, tmp_path: Path)
     assert sorted(held) == ["constant", "nothing hidden"]
 
 
+def test_shadows_are_trained_once_and_kept(audited: Any, tmp_path: Path) -> None:
+    run, study, _ = audited
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    members = replace(study.audit, parts=("membership",), shadows=4, shadowed=("hline",))
+    settings = replace(study, audit=members, train={"epochs": 2, "batch": 8})
+    train(settings, copy)
+    rows = audit(settings, copy)
+    lira = {r["measure"]: r for r in rows if r["attack"] == "membership/lira" and r["compressor"] == "hline"}
+    assert lira["auc"]["budget"]["shadows"] == 4
+    assert lira["auc"]["low"] is not None
+    assert not any(r["attack"] == "membership/lira" and r["compressor"] == "plain" for r in rows)
+    assert {r["compressor"] for r in rows if r["attack"] == "membership/best"} == {"plain", "hline"}
+    files = sorted(copy.glob("audit/shadows/*/*"))
+    assert [f.name for f in files] == [f"hline-0{k}.npy" for k in range(4)]
+    times = [f.stat().st_mtime_ns for f in files]
+    files[2].unlink()
+    (copy / "audit.json").unlink()
+    assert audit(settings, copy) == rows
+    now = [f.stat().st_mtime_ns for f in files]
+    assert [a == b for a, b in zip(times, now, strict=True)] == [True, True, False, True]
+
+
+def test_letters_and_second_keys_are_tried_in_a_run(tmp_path: Path) -> None:
+    lines = {"kind": "heartspot", "prior": "rhline", "lines": 12}
+    variants = {"plain": {}, "lines": {"compress": lines}}
+    settings = {"parts": ["text", "unlinkability"], "budget": BUDGET | {"plain_side": 64}}
+    study = build(Study, TABLE | {"variants": variants, "audit": settings})
+    compress(study, tmp_path)
+    rows = audit(study, tmp_path)
+    plan = audit_plan(RunFolder(tmp_path), checked(study))
+    (name,) = plan.rekeyed
+    both = [plan.codecs[name].encode, plan.rekeyed[name].encode]
+    assert all(both)
+    one, two = (how(plan.cohort.images[:1]) for how in both if how)
+    assert one.shape != two.shape or not torch.equal(one, two)
+    read = {r["attack"] for r in rows if r["compressor"] == name and r["measure"] == "middle.letters_read"}
+    assert read == {"text/inverse", "text/ridge", "text/best"}
+    joined = {r["attack"] for r in rows if r["compressor"] == name and r["attack"].startswith("unlinkability/")}
+    assert {"unlinkability/values", "unlinkability/cross", "unlinkability/best"} <= joined
+    held = [r for r in rows if r["measure"] == "control"]
+    assert {r["attack"] for r in held} >= {"text/inverse", "text/ridge", "unlinkability/cross", "unlinkability/values"}
+    assert all(r["low"] is not None and r["n"] > 0 for r in held)
+
+
+def test_parts_that_cannot_be_measured_are_named(audited: Any) -> None:
+    run, study, _ = audited
+    parts = replace(study, audit=replace(study.audit, parts=("text", "unlinkability")))
+    plan = audit_plan(RunFolder(run), checked(parts))
+    assert left_out(plan) == [
+        "text was left out: films of 64×64 pixels hold no line of letters",
+        "unlinkability was left out: no compressor here draws what it keeps, so none has a second key",
+    ]
+    assert holds_letters(plan.cohort, Budget(grid=16, plain_side=64))
+
+
+def test_another_key_draws_anew_and_goes_through_noise() -> None:
+    spot = HeartSpot("rline", seed=4)
+    assert under_another_key(spot) == HeartSpot("rline", seed=5)
+    assert under_another_key(RandomProjection(seed=1)) == RandomProjection(seed=2)
+    noisy = under_another_key(Noise(spot, pixels=4))
+    assert isinstance(noisy, Noise)
+    assert noisy.compressor == HeartSpot("rline", seed=5)
+    assert under_another_key(HeartSpot("hline")) is None
+    assert under_another_key(Noise(HeartSpot("hline"))) is None
+
+
+def test_costly_attacks_come_first_and_every_task_stands_in_one_shard() -> None:
+    names = ("l2", "decoder", "lda", "contrastive")
+    todo = [Task(a, c) for c in ("plain", "constant", "x") for a in names]
+    pieces = pieces_of(todo)
+    assert sorted(n for piece in pieces for n in piece) == list(range(len(todo)))
+    assert [todo[n].attack for piece in pieces[:4] for n in piece] == ["decoder"] * 2 + ["contrastive"] * 2
+    assert {len({todo[n].codec for n in piece}) for piece in pieces} == {1}
+
+
+def test_every_draw_of_noise_is_counted(tmp_path: Path) -> None:
+    def pix(epsilon: float) -> Study:
+        noisy = {"kind": "dp_pix", "block": 8, "images": 2, "epsilon": epsilon}
+        return build(Study, TABLE | {"audit": {}, "variants": {"plain": {}, "pix": {"compress": noisy}}})
+
+    folder = compress(pix(0.5), tmp_path)
+    (line,) = spending(folder)
+    assert "a second release of the same images spends ε = 1 of a patient's budget again" in line
+    compress(pix(0.5), tmp_path)  # finished already: nothing is drawn
+    assert spending(folder) == [line]
+    compress(pix(2.0), tmp_path)
+    (line,) = spending(folder)
+    assert "drawn 2 times" in line
+    assert "a patient's is ε = 5," in line  # 2 · 0.5 and 2 · 2
+    told = [w["text"] for w in folder.record()["warnings"] if w["step"] == "compress"]
+    assert line in told
+    assert spending(compress(build(Study, TABLE | {"audit": {}}), tmp_path / "other")) == []
+
+
 def test_patients_in_two_splits_and_unknown_parts_are_refused() -> None:
     rows = [IndexRow("c1", "p", "train"), IndexRow("c2", "p", "test"), IndexRow("c3", "q", "")]
     with pytest.raises(LeakError, match="1 patients stand in two splits"):
@@ -157,8 +264,10 @@ def test_patients_in_two_splits_and_unknown_parts_are_refused() -> None:
         checked(build(Study, {"audit": {"parts": ["verificaton"]}}))
     with pytest.raises(ConfigError, match=r"audit.budget.epoch is unknown"):
         checked(build(Study, {"audit": {"parts": ["bounds"], "budget": {"epoch": 3}}}))
-    import torch
-
+    with pytest.raises(ConfigError, match=r"audit.shadowed: no variant 'man'.*did you mean 'main'"):
+        checked(build(Study, {"audit": {"shadowed": ["man"]}}))
+    with pytest.raises(ConfigError, match=r"audit.shadows = 3: take an even number"):
+        build(Study, {"audit": {"shadows": 3}})
     who = np.arange(40) // 2
     with pytest.raises(LeakError):
         Cohort(torch.rand(40, 1, 16, 16), who, np.arange(40) % 2 == 0)
