@@ -188,10 +188,12 @@ class _Shown:
     def of(self, model: Any, rows: np.ndarray, images: Tensor | None = None) -> np.ndarray:
         """Maps of any model, all labels of an image in one go; `images` stand in the place of each row's own."""
         work = self.work
-        if self.explainer is None:
-            return work.trivial[self.name](rows)
         image, label = work.pairs.image[rows], work.pairs.label[rows]
         out = np.full((len(rows), *work.cases.space), np.nan, np.float32)
+        if self.explainer is None:
+            for i in range(0, len(rows), work.settings.rows):
+                out[i : i + work.settings.rows] = work.trivial[self.name](rows[i : i + work.settings.rows])
+            return out
         for labels, at in by_labels(image, label):
             for i in range(0, len(at), work.settings.rows):
                 part = at[i : i + work.settings.rows]
