@@ -32,7 +32,8 @@ def post_hoc(effort: int = 1, *, layer: str | None = None, output: str | int | N
         >>> list(post_hoc())
         ['gradient', 'smoothgrad', 'integrated_gradients', 'smooth_ig', 'guided_backprop', 'gradcam', ...]
 
-    Source: Arun et al. 2021, doi:10.1148/ryai.2021200267, for the choice; occlusion stands in the place of XRAI.
+    Source: Arun et al. 2021, doi:10.1148/ryai.2021200267, for the choice; occlusion stands in the place of `XRAI`,
+    which is told by regions and can be asked for by name.
 
     Fails when: effort is low and the network is rough: what noise and quadrature leave then passes for evidence.
     """

@@ -43,7 +43,7 @@ class XRAI(PixelExplainer):
     Our reading: the image is cut at its own size, and numbers of pixels, k among them, are shares of one of 224 × 224;
     intensities are stretched to [−1, 1] by the image's own range, k is divided by 255, and an image of any number of
     channels counts as three of the same mean square; attributions are summed over channels. Smoothing by 0.8 pixels,
-    `least` and `fresh` follow the authors' program. Pixels that no segment brings in enough company get their mean.
+    `least` and `fresh` follow the authors' program. What is left when no segment brings enough new pixels gets its mean.
 
     Attributes:
         steps: points of the quadrature, for each plain image.
@@ -55,11 +55,9 @@ class XRAI(PixelExplainer):
 
     Example:
         >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(256, 2))
-        >>> x = torch.zeros(1, 1, 16, 16)
-        >>> x[..., :8] = 1
-        >>> found = XRAI(steps=2)(net, x, labels=[1])
-        >>> found.exact, len(found.maps.unique())
-        (True, 2)
+        >>> found = XRAI(steps=2)(net, torch.zeros(3, 1, 16, 16), labels=[1])
+        >>> found.exact, found.maps.shape, len(found.maps[0].unique())  # an empty image is one region
+        (True, torch.Size([3, 1, 16, 16]), 1)
 
     Source: Kapishnikov, Bolukbasi, Viégas & Terry 2019, arXiv:1906.02825, of Sundararajan, Taly & Yan 2017,
     arXiv:1703.01365, and Felzenszwalb & Huttenlocher 2004, doi:10.1023/B:VISI.0000022288.19776.77.
