@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ from translucid.audit.resample import mean_of_patients, patient_counts, with_int
 from translucid.types import Estimate
 
 Kind = Literal["classes", "number"]
+Reader = Callable[[np.ndarray], dict[str, np.ndarray]]
 FEWEST_STEPS = 200
 """A perceptron of few films would else not be trained at all; it costs a second."""
 
@@ -84,46 +85,75 @@ class Attribute:
             return pca.whitened(flat(seen.codes)) if len(pca.deviation) else np.zeros((len(seen), 1), np.float32)
 
         learn, held = public.split(seed)
-        first = self._readers(points(learn.release), learn, seed)
-        z = points(held.release)
-        reached = [skill(read(z), held.attributes[name]) for name, read in first.items()]
+        guess = self._reader(points(learn.release), learn, seed)(points(held.release))
+        reached = [skill(said, held.attributes[name]) for name, said in guess.items()]
         told = [r for r in reached if not np.isnan(r)]
-        readers = self._readers(points(public.release), public, seed)
+        read = self._reader(points(public.release), public, seed)
 
         def how(seen: Release) -> dict[str, np.ndarray]:
-            z = points(seen)
-            return {name: np.round(read(z), 9) for name, read in readers.items()}
+            return {name: np.round(said, 9) for name, said in read(points(seen)).items()}
 
         used = spent(public, epochs=4 * public.budget.epochs if self.model == "mlp" else 0)
         return Fixed(how, used, float(np.mean(told)) if told else float("nan"))
 
-    def _readers(self, points: np.ndarray, public: Public, seed: int) -> dict[str, Any]:
-        return {k: self._reader(points, v, public, seed) for k, v in public.attributes.items() if known(v).any()}
+    def _reader(self, points: np.ndarray, public: Public, seed: int) -> Reader:
+        heads = {name: Head.of(v) for name, v in public.attributes.items() if known(v).any()}
+        if self.model == "mlp":
+            return _network(points, heads, public, seed)
+        fitted = {name: head.regression(points) for name, head in heads.items()}
+        return lambda z: {name: read(z) for name, read in fitted.items()}
 
-    def _reader(self, x: np.ndarray, values: np.ndarray, public: Public, seed: int) -> Any:
+
+@dataclass(frozen=True)
+class Head:
+    """One attribute as a target, and the way back.
+
+    Attributes:
+        target: (n,) number of the class, or the number itself in units of its spread.
+        there: (n,) where it is known.
+        size: outputs it needs: classes, or 1.
+        mean, spread: of a number; the spread of classes is 0.
+    """
+
+    target: np.ndarray
+    there: np.ndarray
+    size: int
+    mean: float = 0.0
+    spread: float = 0.0
+
+    @staticmethod
+    def of(values: np.ndarray) -> Head:
+        """From what the attacker knows."""
         there = known(values)
         if kind_of(values) == "number":
-            return self._number(x[there], values[there].astype(float), public, seed)
+            y = np.where(there, np.nan_to_num(values.astype(float)), 0.0)
+            mean, spread = float(y[there].mean()), max(float(y[there].std()), 1e-9)
+            return Head((y - mean) / spread, there, 1, mean, spread)
         names = classes_of(values)
-        return self._classes(
-            x[there], np.searchsorted(np.array(names), _words(values)[there]), len(names), public, seed
-        )
+        return Head(np.searchsorted(np.array(names), _words(values)).clip(max=len(names) - 1), there, len(names))
 
-    def _number(self, x: np.ndarray, y: np.ndarray, public: Public, seed: int) -> Any:
-        mean, spread = y.mean(), max(float(y.std()), 1e-9)
-        if self.model == "linear":
-            fitted = Ridge(alpha=0.1 * len(x)).fit(x, (y - mean) / spread)
-            return lambda z: fitted.predict(z) * spread + mean
-        net = _perceptron(x, torch.from_numpy((y - mean) / spread).float()[:, None], F.smooth_l1_loss, 1, public, seed)
-        return lambda z: net(z)[:, 0] * spread + mean
+    def regression(self, x: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+        """Ridge or logistic."""
+        x, y = x[self.there], self.target[self.there]
+        if self.spread:
+            ridge = Ridge(alpha=0.1 * len(x)).fit(x, y)
+            return lambda z: self.read(ridge.predict(z)[:, None])
+        if self.size < 2:
+            return lambda z: np.zeros((len(z), 1))
+        logistic = LogisticRegression(C=0.01, max_iter=300).fit(x, y)
+        return lambda z: _two_sided(logistic.decision_function(z))
 
-    def _classes(self, x: np.ndarray, y: np.ndarray, count: int, public: Public, seed: int) -> Any:
-        if count < 2:
-            return lambda z: np.zeros((len(z), max(count, 1)))
-        if self.model == "linear":
-            fitted = LogisticRegression(C=0.01, max_iter=300).fit(x, y)
-            return lambda z: _two_sided(fitted.decision_function(z))
-        return _perceptron(x, torch.from_numpy(y), F.cross_entropy, count, public, seed)
+    def loss(self, out: Tensor, rows: Tensor) -> Tensor:
+        """Of a network's outputs for this attribute; 0 where none of the rows is known."""
+        there = torch.from_numpy(self.there)[rows]
+        if not bool(there.any()):
+            return out.sum() * 0
+        y = torch.from_numpy(self.target)[rows][there]
+        return F.smooth_l1_loss(out[there, 0], y.float()) if self.spread else F.cross_entropy(out[there], y)
+
+    def read(self, out: np.ndarray) -> np.ndarray:
+        """Outputs → numbers, or scores of classes."""
+        return out[:, 0] * self.spread + self.mean if self.spread else out
 
 
 def skill(guess: np.ndarray, truth: np.ndarray) -> float:
@@ -153,20 +183,30 @@ def _two_sided(scores: np.ndarray) -> np.ndarray:
     return np.stack([-scores, scores], 1) if scores.ndim == 1 else scores
 
 
-def _perceptron(x: np.ndarray, y: Tensor, loss: Any, outputs: int, public: Public, seed: int) -> Any:
-    net = nets.code_net(x.shape[1], 128, outputs, seed, calm=True)
-    inputs = torch.from_numpy(x)
-    draw = np.random.default_rng([seed, 41])
+def _network(x: np.ndarray, heads: Mapping[str, Head], public: Public, seed: int) -> Reader:
+    """One perceptron for all attributes, each with outputs of its own."""
+    ends = np.cumsum([0, *(head.size for head in heads.values())]).tolist()
+    net = nets.code_net(x.shape[1], 128, max(ends[-1], 1), seed, calm=True)
+    inputs, draw = torch.from_numpy(x), np.random.default_rng([seed, 41])
 
     def feed() -> Any:
         while True:
             for rows in torch.from_numpy(draw.permutation(len(inputs))).split(128):
                 noise = torch.from_numpy(draw.standard_normal((len(rows), x.shape[1])).astype(np.float32))
-                yield inputs[rows] + 0.3 * noise, y[rows]
+                yield inputs[rows] + 0.3 * noise, rows
 
-    steps = max(FEWEST_STEPS, 2 * public.budget.epochs * len(inputs) // 128)
-    nets.train(net, feed(), lambda a, b: loss(net(a), b), steps, 1e-3)
-    return lambda z: nets.run(net, torch.from_numpy(z)).double().numpy()
+    def loss(some: Tensor, rows: Tensor) -> Tensor:
+        parts = zip(net(some).split([h.size for h in heads.values()], 1), heads.values(), strict=True)
+        return torch.stack([head.loss(out, rows) for out, head in parts]).sum()
+
+    if heads:
+        nets.train(net, feed(), loss, max(FEWEST_STEPS, 2 * public.budget.epochs * len(inputs) // 128), 1e-3)
+
+    def read(z: np.ndarray) -> dict[str, np.ndarray]:
+        out = nets.run(net, torch.from_numpy(z)).double().numpy()
+        return {name: head.read(out[:, a:b]) for (name, head), a, b in zip(heads.items(), ends, ends[1:], strict=False)}
+
+    return read
 
 
 def attribute_measures(
