@@ -30,9 +30,9 @@ ENOUGH = 20
 class TrustSettings:
     """How much the protocol does, and where its verdicts draw the line.
 
-    A pair is an image and one of its labels. Forward passes per pair: (steps + 1)·2 + 2·len(shares) for each map, and
-    `removals` once; on top each explainer runs once per pair, `nearby` times for sensitivity, `stages` times for the
-    weights, and once for each further model.
+    A pair is an image and one of its labels. Forward passes per drawn pair: (steps − 1)·2 + 2·len(shares) for each map,
+    and removals + 2 once for all maps. On top each explainer runs once per pair, `nearby` times for sensitivity,
+    `stages` times for the weights, and once for each further model; labels of one image are explained together.
 
     Attributes:
         localisation: which of `LOCALISATION`.
