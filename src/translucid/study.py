@@ -93,8 +93,10 @@ class PlacesSettings:
     def __post_init__(self) -> None:
         if self.grid and min(self.grid) < 1:
             raise ConfigError(f"places.grid = {self.grid}: needs at least one cell along each axis")
-        if not 0 <= self.touched < 1 or not self.sigma > 0:
-            raise ConfigError(f"places.touched = {self.touched}, sigma = {self.sigma}: need a share below 1, above 0")
+        if not 0 <= self.touched < 1:
+            raise ConfigError(f"places.touched = {self.touched}: needs a share of a cell from 0 to below 1")
+        if not self.sigma > 0:
+            raise ConfigError(f"places.sigma = {self.sigma}: needs pixels above 0, such as 150")
 
     @property
     def wanted(self) -> bool:
@@ -148,8 +150,8 @@ class AuditSettings:
     """What attackers try on the codes after the evaluation; a study audits only where `parts` names something.
 
     Attributes:
-        parts: "verification", "linkage_same", "linkage_other", "reconstruction", "attributes", "text" (letters burnt in),
-            "unlinkability" (of records under two keys), "bounds", "membership" (of the trained models) and
+        parts: "verification", "linkage_same", "linkage_other", "reconstruction", "attributes", "text" (letters burnt
+            in), "unlinkability" (of records under two keys), "bounds", "membership" (of the trained models) and
             "explanations" (what released maps give away).
         share: of the patients on whom attackers are scored; they learn from the others.
         attributes: columns of the index that attackers guess; those that are absent or say one thing only are left out.

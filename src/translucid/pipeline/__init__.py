@@ -78,12 +78,13 @@ def study(recipe: Path, run: Path, changes: Sequence[str] = (), echo: Echo = qui
 
     Fails when: two studies run in the same folder at once.
     """
+    from translucid.pipeline.checking import check_study
     from translucid.pipeline.evaluate_step import evaluate
     from translucid.pipeline.explain_step import explain
     from translucid.pipeline.train_step import train
 
     settings = read_study(recipe, tuple(changes))
-    _check_audit(settings)
+    check_study(settings)
     echo(f"compress: {len(settings.stores)} stores for {len(settings.rows)} variants")
     folder = compress(settings, run, _progress("compress"), for_training=True)
     train(settings, run, echo)
@@ -227,14 +228,6 @@ def frontier_run(
         echo(study(recipe_path(recipe), run, changes, echo))
     settings = RunFolder(run).study(tuple(changes))
     return frontier_table(frontier(settings, run, max_auc_loss))
-
-
-def _check_audit(settings: Study) -> None:
-    """Refuse a misspelt audit before hours are spent on what comes first."""
-    if settings.audit.wanted:
-        from translucid.pipeline.audit_plan import checked
-
-        checked(settings)
 
 
 def _audit(settings: Study, run: Path, echo: Echo) -> str:

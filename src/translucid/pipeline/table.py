@@ -39,7 +39,7 @@ POINTING = ("map_average_precision", "pointing_game", "organ_iou", "organ_iou_re
 def _pointing(rows: list[Row]) -> list[list[str]]:
     """A line per explainer with its pooled numbers; of one label alone that label's."""
     mine = [r for r in rows if r.get("explainer") and r["subset"] == "" and r["measure"] in POINTING]
-    pooled = [r for r in mine if r["label"] == "pooled"] or mine
+    pooled = [r for m in POINTING for r in _whole([r for r in mine if r["measure"] == m])]
     there = [m for m in POINTING if any(r["measure"] == m for r in pooled)]
     found = {(r["variant"], r["explainer"], r["measure"]): r for r in pooled}
     names = dict.fromkeys((variant, explainer) for variant, explainer, _ in found)
@@ -52,6 +52,11 @@ def _pointing(rows: list[Row]) -> list[list[str]]:
             ]
         )
     return lines
+
+
+def _whole(rows: list[Row]) -> list[Row]:
+    """The pooled rows of one measure, or those of its only label: gaze is pooled where a finding is not."""
+    return [r for r in rows if r["label"] == "pooled"] or rows
 
 
 def _aligned(lines: list[list[str]]) -> str:

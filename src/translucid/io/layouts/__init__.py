@@ -81,5 +81,8 @@ def import_layout(layout: str, root: Path, **options: Any) -> Manifest:
     if not root.is_dir() and layout != "manifest":
         raise ManifestError(f"{root} is a file: the layout {layout} needs the folder that the data set was unpacked to")
     if root.is_dir() and not any(root.iterdir()):
-        raise ManifestError(f"{root} is empty")
+        wanted = (
+            "a manifest and its images" if layout == "manifest" else f"the unpacked data set of the layout {layout}"
+        )
+        raise ManifestError(f"{root} is empty: wanted {wanted}; check the path")
     return read(root, **options)
