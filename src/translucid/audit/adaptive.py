@@ -189,7 +189,8 @@ class Denoised:
             return Fixed(lambda seen: fitted.guess(through(seen)), fitted.spent, fitted.validation)
         shown = replace(public, release=through(public.release))
         tried = {base: base.fit(release, shown, seed) for base in (Distance("cosine"), Lda())}
-        base = max(tried, key=lambda b: np.nan_to_num(tried[b].validation, nan=-1.0))
+        told = {b: fitted.linked if self.pools else fitted.validation for b, fitted in tried.items()}
+        base = max(told, key=lambda b: np.nan_to_num(told[b], nan=-1.0))
         fitted, linked = tried[base], tried[base].linked
         if self.pools:
             learn = shown.split(seed)[0]

@@ -47,7 +47,7 @@ def picture_net(channels: int, space: tuple[int, ...], width: int, dims: int, se
             inside = outside
         left = inside * math.prod((n + 1) // 16 for n in space)
         net = drawn(nn.Sequential(*layers, nn.Flatten(), nn.Linear(left, dims)), seed)
-        return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+        return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def code_net(numbers: int, hidden: int, dims: int, seed: int, calm: bool = False) -> nn.Module:
@@ -111,7 +111,7 @@ def unet(inside: int, outside: int, width: int, seed: int) -> nn.Module:
         drawn(net, seed)
     with torch.no_grad():
         net.answer.weight.zero_()
-    return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def train(

@@ -18,7 +18,6 @@ from translucid.config import fingerprint, read_json, write_json
 from translucid.jobs import Processes, Progress, Task, run_shards
 from translucid.pipeline.audit_plan import audit_plan, checked, left_out
 from translucid.pipeline.folder import RunFolder
-from translucid.pipeline.spending import spending
 from translucid.pipeline.table import interval
 from translucid.study import Study
 
@@ -134,7 +133,7 @@ def audit(
         entry["tasks"] = run_shards(job, range(job.shards()), Processes(study.workers), progress)
         rows = gather([*job.rows(), *_membership(folder, study, job)])
     write_json(run / "audit.json", rows)
-    folder.warn("audit", [KEPT, *untold, *warnings(rows), *spending(folder)])
+    folder.warn("audit", [KEPT, *untold, *warnings(rows)])
     folder.note("fingerprints", "audit", value=whole)
     return rows
 
@@ -235,12 +234,12 @@ def audit_table(rows: Sequence[Row]) -> str:
         part, _, rung = r["attack"].partition("/")
         if rung == "best":
             found[part, r["measure"].partition("@")[0], r["compressor"]] = r  # the last gallery is the largest
-    names = list(dict.fromkeys(r["compressor"] for r in rows if r["attack"].endswith("/best")))
     wanted = (
         ("verification AUC", "verification", "auc"), ("rank-1", "verification", "rank1"),
         ("linkage rank-1", "linkage_other", "rank1"), ("reconstruction gain", "reconstruction", "gain"),
     )  # fmt: skip
     shown = [w for w in wanted if any(key[:2] == w[1:] for key in found)]
+    names = list(dict.fromkeys(name for part, measure, name in found if (part, measure) in {w[1:] for w in shown}))
     lines = [["compressor", *(title for title, _, _ in shown)]]
     lines += [[n, *(interval(found.get((part, m, n))) for _, part, m in shown)] for n in names]
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]

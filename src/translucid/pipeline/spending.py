@@ -41,7 +41,7 @@ def spending(folder: RunFolder) -> list[str]:
             "a patient's budget again: hand on this store only, and delete what else was made of these images"
         ]
     epsilon, delta = (sum(told["times"] * told[k] for told in found.values()) for k in ("epsilon", "delta"))
-    names = ", ".join(f"{name} ({told['times']} times)" for name, told in found.items())
+    names = ", ".join(name + (f" ({told['times']} times)" if told["times"] > 1 else "") for name, told in found.items())
     return [
         f"noise was drawn {total} times for images of this run folder: {names}. Budgets add up: if all have left, a "
         f"patient's is {_cost({'epsilon': epsilon, 'delta': delta})}, not that of one certificate. Hand on one, once, "

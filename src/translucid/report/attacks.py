@@ -168,7 +168,7 @@ class Attacks:
         found = []
         for (part, rung, name), rows in self.at.items():
             budget = as_table(next(iter(rows.values())).get("budget"))
-            if (rung == BEST or part == "membership") and budget and name not in (OPEN, CONSTANT):
+            if rung == BEST and budget and name not in (OPEN, CONSTANT):
                 which = str(next(iter(rows.values())).get("rung") or rung)
                 found.append((f"{part}, {name}", f"{which}: " + ", ".join(_spent(k, v) for k, v in budget.items())))
         return found
