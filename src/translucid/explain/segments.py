@@ -89,7 +89,7 @@ def grown(partitions: np.ndarray, radius: float) -> Regions:
         ConfigError: the radius is negative or not finite.
 
     Example:
-        >>> regions = grown(np.array([[0, 0, 1, 1, 1]]), radius=1)
+        >>> regions = grown(np.array([[0, 0, 1, 1, 1]]), radius=1.0)
         >>> [sorted(regions.pixels[a:b].tolist()) for a, b in itertools.pairwise(regions.starts)]
         [[0, 1, 2], [1, 2, 3, 4]]
     """
@@ -111,7 +111,7 @@ def check_scales(scales: Sequence[float]) -> None:
     """Raise `ConfigError` unless there is a scale and none is negative.
 
     Example:
-        >>> check_scales([50, 100])
+        >>> check_scales([50.0, 100.0])
     """
     if not scales or not all(0 <= k < math.inf for k in scales):
         raise ConfigError(f"scales = {tuple(scales)}: at least one, none negative, such as 50, 250, 1200")
