@@ -43,7 +43,7 @@ class XRAI(PixelExplainer):
     Our reading: the image is cut at its own size, and numbers of pixels, k among them, are shares of one of 224 × 224;
     intensities are stretched to [−1, 1] by the image's own range, k is divided by 255, and an image of any number of
     channels counts as three of the same mean square; attributions are summed over channels. Smoothing by 0.8 pixels,
-    `least` and `fresh` follow the authors' program. What no segment brings in by enough new pixels gets its mean.
+    `least` and `fresh` follow the authors' program. Pixels left when no segment brings `fresh` new ones get their mean.
 
     Attributes:
         steps: points of the quadrature, for each plain image.
