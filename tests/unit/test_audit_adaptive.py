@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,11 @@ from translucid.audit.lettering import PLACES, Ink, speaking
 from translucid.audit.membership import membership_measures
 from translucid.audit.plan import CONSTANT, NOISE, PLAIN, WRITTEN, Task
 from translucid.audit.table import AGAINST_NOISE
+from translucid.compress import HeartSpot
+from translucid.compress.secret import secret_fingerprint
 from translucid.errors import ConfigError
+from translucid.io.pseudonym import new_key
+from translucid.pipeline.audit_plan import under_another_key
 
 FAST = replace(SMALL, epochs=2, resamples=40)
 
@@ -132,6 +137,26 @@ def test_values_are_compared_whatever_the_length_of_the_code() -> None:
     plan = Audit(cohort(60), {"some": some(200)}, ("unlinkability",), FAST, rekeyed={"some": some(150)})
     told = {r["attack"] for t in tasks(plan) if t.codec.endswith("keys") for r in run_task(plan, t)}
     assert told == {"unlinkability/values", "unlinkability/cross"}
+
+
+def test_the_next_seed_under_a_secret_is_another_secret_mask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So an audit needs no second secret: nothing joins the masks but the film, as with two secrets."""
+    new_key(tmp_path / "mask.key")
+    monkeypatch.setenv("TRANSLUCID_SECRET", str(tmp_path / "mask.key"))
+    one = HeartSpot("rline", secret=secret_fingerprint(tmp_path / "mask.key"))
+    other = under_another_key(one)
+    assert isinstance(other, HeartSpot)
+    assert other.secret == one.secret
+    a, b = (spot.mask((160, 160)).double().flatten() for spot in (one, other))
+    both, alone = float((a * b).mean()), float(a.mean() * b.mean())
+    assert both == pytest.approx(alone, rel=0.25)  # lines cross as often as those of strangers
+    codec = Codec("masked", one.encode, codes=one.encode(cohort(40).images))
+    again = Codec("masked", other.encode)
+    plan = Audit(cohort(40), {"masked": codec}, ("unlinkability",), FAST, rekeyed={"masked": again})
+    rows = [x for t in tasks(plan) if t.codec.endswith("keys") for x in run_task(plan, t)]
+    assert (
+        values(rows, "unlinkability/values", "auc", "masked")["low"] > 0.6
+    )  # values alone tell: keys do not hide them
 
 
 # -- letters -----------------------------------------------------------------------------------------------------
