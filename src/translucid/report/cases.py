@@ -26,6 +26,7 @@ METHODS = {
     "guided_backprop": "Guided backpropagation",
     "guided_gradcam": "Guided Grad-CAM",
     "occlusion": "Occlusion",
+    "xrai": "XRAI",
     "native": "The model's own map",
 }
 
