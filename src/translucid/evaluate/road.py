@@ -43,7 +43,7 @@ def neighbour_mean(x: Tensor, axes: int) -> Tensor:
             wider.narrow(axis, 1, n - 1).add_(total.narrow(axis, 0, n - 1), alpha=0.5)
             wider.narrow(axis, 0, n - 1).add_(total.narrow(axis, 1, n - 1), alpha=0.5)
         total = wider
-    return (total - x) / (2**axes - 1)
+    return total.sub_(x).div_(2**axes - 1)
 
 
 def impute(
@@ -104,7 +104,7 @@ def _solve(x: Tensor, out: Tensor, axes: int, tolerance: float, iterations: int)
     target = neighbour_mean(x * (1 - out), axes) * out
 
     def apply(v: Tensor) -> Tensor:
-        return (degree * v - neighbour_mean(v, axes)) * out
+        return (degree * v).sub_(neighbour_mean(v, axes)).mul_(out)
 
     def dot(a: Tensor, b: Tensor) -> Tensor:
         return (a * b).flatten(2).sum(2).view(*a.shape[:2], *[1] * axes)
@@ -113,16 +113,17 @@ def _solve(x: Tensor, out: Tensor, axes: int, tolerance: float, iterations: int)
     rest = target - apply(u)
     # a scale that counts for black surroundings too, where the right-hand side is zero
     goal = (tolerance**2) * dot(target, target).clamp(min=torch.finfo(x.dtype).tiny)
-    way, size = rest, dot(rest, rest)
+    way, size = rest.clone(), dot(rest, rest)
     for _ in range(iterations):
         if bool((size <= goal).all()):
             break
         pushed = apply(way)
         steep = dot(way, pushed)
         step = torch.where(steep > 0, size / steep.where(steep > 0, 1), 0)
-        u, rest = u + step * way, rest - step * pushed
+        u.add_(step * way)
+        rest.sub_(pushed.mul_(step))
         new = dot(rest, rest)
-        way = rest + torch.where(size > 0, new / size.where(size > 0, 1), 0) * way
+        way.mul_(torch.where(size > 0, new / size.where(size > 0, 1), 0)).add_(rest)
         size = new
     return u
 
