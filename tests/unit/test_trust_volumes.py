@@ -213,7 +213,7 @@ def test_one_patient_has_no_verdicts_and_the_reason_is_told() -> None:
     report = judge(measure_trust(given, TrustModels(net()), {"image": whole}, QUICK), ("mass",), given.patients, QUICK)
     rules = {v["criterion"]: v["rule"] for v in report.verdicts}
     assert {v["verdict"] for v in report.verdicts} == {"n/a"}
-    assert rules["road"] == rules["stability"] == "measured on 3 of 1 patient, an interval needs 2 patients"
+    assert rules["road"] == rules["stability"] == "measured on labels of 1 patient, an interval needs 2 patients"
     assert rules["gaze"] == rules["repeatability"] == "not measured"
     (said,) = shortage(given, choose_pairs(given, None, QUICK), QUICK)
     assert said == (

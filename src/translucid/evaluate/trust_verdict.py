@@ -204,7 +204,7 @@ class _Bench:
             if not known.any():
                 return "undefined in every case that was tried"
             if (patients := len(np.unique(self.patient[known.any(1)]))) < LEAST:
-                return f"measured on {int(known.sum())} of {patients} patient, an interval needs {LEAST} patients"
+                return f"measured on labels of {patients} patient, an interval needs {LEAST} patients"
         return "no trivial map was measured on the same cases"
 
     def _against_trivial(self, measure: str, names: Sequence[str], sign: int) -> dict[str, dict[str, Any]]:
