@@ -91,12 +91,15 @@ def _rules(verdicts: Sequence[Table]) -> list[tuple[str, str]]:
     found = []
     for name in _names(verdicts, "criterion"):
         title, meaning = CRITERIA.get(name, (name, ""))
-        mine = [v for v in verdicts if str(v.get("criterion")) == name and v.get("verdict") in TONES]
+        asked = [v for v in verdicts if str(v.get("criterion")) == name]
+        mine = [v for v in asked if v.get("verdict") in TONES]
         said: dict[str, list[str]] = {}
         for v in mine:
             said.setdefault(str(v.get("rule") or ""), []).append(method_name(str(v.get("explainer") or "")))
         rules = [rule if len(said) == 1 else f"{', '.join(who)}: {rule}" for rule, who in said.items()]
-        found.append((title, "; ".join([*filter(None, [meaning]), *rules]) if mine else f"{meaning}; not measured"))
+        why = "; ".join(dict.fromkeys(str(v["rule"]) for v in asked if v.get("rule")))
+        rules = rules or ["not measured" + (f": {why}" if why else "")]
+        found.append((title, "; ".join([*filter(None, [meaning]), *rules])))
     return found
 
 
