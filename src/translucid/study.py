@@ -127,7 +127,7 @@ class ExplainSettings:
     cases: int = 4
     steps: int = 64
     baseline: Literal["mean", "zero"] = "mean"
-    split: str = "test"
+    split: Literal["train", "val", "test"] = "test"
     methods: tuple[str, ...] = ("gradcam", "hirescam")
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from translucid.config import build, override, write_json
-from translucid.errors import ConfigError
-from translucid.pipeline import recipe_path, study
+from translucid.errors import ConfigError, InputError
+from translucid.pipeline import compress_manifest, recipe_path, study
 from translucid.pipeline.checking import check_study
 from translucid.pipeline.folder import RunFolder
 from translucid.pipeline.table import result_table
@@ -41,6 +41,7 @@ def test_recipes_that_come_along_are_in_order(name: str) -> None:
         ('variants.cnn.methods=["occlusio"]', "variants.cnn.methods 'occlusio': did you mean 'occlusion'"),
         ("places.truth.efusion=effusion", "places.truth: no label of the study 'efusion': did you mean 'effusion'"),
         ("places.regions.efusion=lungs", "places.regions: no label of the study 'efusion'"),
+        ("explain.split=tests", "explain.split = 'tests': did you mean 'test'"),
         ("places.sigma=0", "places.sigma = 0.0: needs pixels above 0"),
         ("places.touched=1.0", "places.touched = 1.0: needs a share"),
         ("trust.options.pair=2", "trust.options.pair is unknown: did you mean 'pairs'"),
@@ -60,6 +61,15 @@ def test_no_step_is_begun_with_a_wrong_word(tmp_path: Path, change: str, words: 
         study(recipe, tmp_path / "run", [change], said.append)
     assert words in str(caught.value)
     assert said == [] and not (tmp_path / "run").exists()
+
+
+def test_a_recipe_of_another_layout_compresses_a_manifest(tmp_path: Path) -> None:
+    """The recipe's options are those of its own layout; a manifest is read without them."""
+    recipe = tmp_path / "r.toml"
+    recipe.write_text('[data]\nlayout = "phantom"\noptions = { patients = 9 }\n')
+    (tmp_path / "m.csv").write_text("file,patient,effusion\nnone.png,a,1\n")
+    with pytest.raises(InputError, match=r"m\.csv row 2: the file is not there"):
+        compress_manifest(tmp_path / "m.csv", tmp_path / "run", recipe)
 
 
 def test_the_table_shows_findings_beside_gaze(tmp_path: Path) -> None:

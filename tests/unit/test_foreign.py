@@ -83,6 +83,8 @@ def test_weights_are_taken_and_wrong_ones_refused(own: str, tmp_path: Path) -> N
     save_file({"other": torch.ones(1)}, tmp_path / "bad.safetensors")
     with pytest.raises(InputError, match="does not fit"):
         load_subject(f"{own}:film", tmp_path / "bad.safetensors")
+    with pytest.raises(ConfigError, match="has its own; leave it out"):
+        load_subject(str(tmp_path), tmp_path / "good.safetensors")
 
 
 def test_a_bad_file_is_listed_and_the_others_go_on(own: str, tmp_path: Path) -> None:

@@ -71,6 +71,8 @@ def load_subject(model: str, weights: Path | None = None) -> Subject:
     if ":" not in model:
         if not folder.is_dir():
             raise ConfigError(f"--model {model}: wanted package.module:factory, or a folder RUN/models/NAME")
+        if weights is not None:
+            raise ConfigError(f"--weights {weights}: {model} has its own; leave it out, or name package.module:factory")
         loaded, info = load_model(folder)
         record = folder.parent.parent / "run.json"
         framing = read_json(record)["recipe"].get("framing") if record.is_file() else None
