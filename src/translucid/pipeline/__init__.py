@@ -164,9 +164,8 @@ def compress_manifest(
     Fails when: two calls without `shard` write the same run folder at once.
     """
     settings = build(Study, override(read_toml(recipe) if recipe else {}, changes))
-    own = (
-        settings.data.options if settings.data.layout == "manifest" else {}
-    )  # those of another layout say nothing here
+    # what another layout's options mean, a manifest does not know
+    own = settings.data.options if settings.data.layout == "manifest" else {}
     data = replace(settings.data, layout="manifest", root=manifest, options=own, key=key or settings.data.key)
     settings = replace(settings, data=data, workers=settings.workers if workers is None else workers)
     if shard:
