@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from translucid.audit.records import Budget, Codec, Cohort, Public, Release
+from translucid.audit.records import Budget, Codec, Cohort, Fitted, Public, Release
 from translucid.audit.resample import with_interval
 from translucid.audit.staging import AT_ONCE, Secret, Stage, encode, first_and_last
 from translucid.audit.text import legibility, read_letters, tesseract
@@ -198,7 +198,7 @@ def speaking(codes: Tensor) -> Tensor:
     return told.nonzero()[:, 0] if bool(told.any()) else torch.zeros(1, dtype=torch.long)
 
 
-def _lift(ink: Ink, codec: Codec, kept: Tensor, length: int) -> object:
+def _lift(ink: Ink, codec: Codec, kept: Tensor, length: int) -> Callable[[Tensor], Tensor] | None:
     lift = codec.lift
     if lift is None:
         return None
@@ -214,14 +214,14 @@ def _lift(ink: Ink, codec: Codec, kept: Tensor, length: int) -> object:
     return lambda codes: torch.cat([cut(part) for part in codes.split(AT_ONCE)])
 
 
-def judge_text(fitted: object, stage: Stage, resamples: int, seed: int) -> dict[str, tuple[Estimate, float]]:
+def judge_text(fitted: Fitted, stage: Stage, resamples: int, seed: int) -> dict[str, tuple[Estimate, float]]:
     """How many letters, and how many whole lines, are read right from the pictures, at each place.
 
     By the known shapes of the letters; and, where Tesseract is installed, by that as well.
     """
     assert stage.written is not None, "letters are not judged where none were burnt in"
     ink, truth = stage.written.ink, stage.written.truth
-    cuts = fitted.guess(stage.release).mean(1).double().numpy()  # type: ignore[attr-defined]
+    cuts = fitted.guess(stage.release).mean(1).double().numpy()
     patient, found = stage.secret.patient, {}
     chance = 1 / len(ink.names)
     for place, lines in ink.read(cuts).items():

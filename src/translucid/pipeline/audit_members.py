@@ -118,7 +118,7 @@ def member_rows(folder: RunFolder, study: Study, trained: Sequence[Shadow]) -> l
             said,
             asked.member,
             asked.patient,
-            (lambda rows, number, mine=mine: mine[number]) if mine else None,
+            partial(_said_by, mine) if mine else None,
             shadows=study.audit.shadows or 4,
             resamples=int(study.audit.budget.get("resamples", 1000)),
             seed=study.seed,
@@ -126,6 +126,11 @@ def member_rows(folder: RunFolder, study: Study, trained: Sequence[Shadow]) -> l
         seen = {(r["attack"], r["compressor"]) for r in rows if r["measure"] == "control"}
         rows += [r for r in found if r["measure"] != "control" or (r["attack"], r["compressor"]) not in seen]
     return rows
+
+
+def _said_by(trained: Sequence[np.ndarray], rows: np.ndarray, number: int) -> np.ndarray:
+    """What a shadow says that was trained already; its rows are those of its half."""
+    return trained[number]
 
 
 def confidence(logits: np.ndarray, y: np.ndarray) -> np.ndarray:
