@@ -36,9 +36,9 @@ ATTACKS: dict[str, Any] = {
 """Name → frozen dataclass with `fit(release, public, seed)`, whose answer has `guess(release)`."""
 
 LADDERS: dict[str, tuple[str, ...]] = {
-    "verification": ("l2", "cosine", "wiener", "lda", "siamese", "contrastive"),
-    "linkage_same": ("l2", "cosine", "wiener", "lda", "siamese", "contrastive", "cross"),
-    "linkage_other": ("l2", "cosine", "wiener", "averaged", "lda", "siamese", "contrastive", "cross"),
+    "verification": ("l2", "cosine", "lda", "wiener", "siamese", "contrastive"),
+    "linkage_same": ("l2", "cosine", "lda", "wiener", "siamese", "contrastive", "cross"),
+    "linkage_other": ("l2", "cosine", "lda", "wiener", "averaged", "siamese", "contrastive", "cross"),
     "reconstruction": ("mean_image", "nearest", "inverse", "ridge", "wiener_ridge", "averaged_ridge", "decoder"),
     "attributes": ("attribute_linear", "attribute_mlp"),
     "text": ("inverse", "ridge"),
