@@ -72,8 +72,8 @@ class Columns:
         return cls(reserved, labels, listed, own, tuple(h for h in table.header if h not in used))
 
     def cells(self, row: Mapping[str, str]) -> dict[str, str]:
-        """The reserved cells of a row by their reserved names, "" where the table has no such column."""
-        return {name: row[self.reserved[name]] if name in self.reserved else "" for name in ALIASES}
+        """The reserved cells of a row by their reserved names, the file's and those others that are filled."""
+        return {name: row[header] for name, header in self.reserved.items() if row[header] or name == "file"}
 
     def read_labels(self, row: Mapping[str, str], uncertain: float | None) -> dict[str, float | None]:
         """The labels of a row."""

@@ -128,6 +128,20 @@ def _check_names(labels: Sequence[str]) -> None:
 
 
 def _check_cases(cases: Sequence[Case], labels: frozenset[str]) -> None:
+    """Raise at the first case that cannot be; what all have in common is asked once for all."""
+    values = {value for case in cases for value in case.labels.values()}
+    plain = (
+        len({(case.file, case.frame) for case in cases}) == len(cases)
+        and all(case.patient for case in cases)
+        and {case.split for case in cases} <= {"", *SPLITS}
+        and all(labels >= case.labels.keys() for case in cases)
+        and values <= {None, 0, 1}
+    )
+    if not plain:
+        _blame(cases, labels)
+
+
+def _blame(cases: Sequence[Case], labels: frozenset[str]) -> None:
     seen: dict[tuple[str, int | None], int] = {}
     for row, case in enumerate(cases, 2):
         first = seen.setdefault((case.file, case.frame), row)
@@ -227,19 +241,21 @@ def _mixed(columns: Columns, asked: Sequence[str] | None) -> tuple[str, ...]:
 
 def _case(name: str, row: Mapping[str, str], number: int, columns: Columns, uncertain: Uncertain, fence: Fence) -> Case:
     cell = columns.cells(row)
+    get = cell.get
     try:
         file = _path(cell["file"], fence)
+        masks = cells.read_masks(cell["masks"]) if "masks" in cell else {}
         return Case(
             file=file,
-            patient=cell["patient"] or file,
-            labels=columns.read_labels(row, UNCERTAIN[uncertain]),
-            view=cell["view"],
-            split=cells.read_split(cell["split"]),
-            boxes=cells.read_boxes(cell["boxes"]),
-            masks={k: _reference(v, fence) for k, v in cells.read_masks(cell["masks"]).items()},
-            frame=cells.read_frame(cell["frame"]),
-            attributes={key: cell[key] for key in ATTRIBUTES if cell[key]},
-            gaze=_reference(cell["gaze"], fence) if cell["gaze"] else "",
+            patient=get("patient") or file,
+            labels=columns.read_labels(row, UNCERTAIN[uncertain]) if columns.labels else {},
+            view=get("view", ""),
+            split=cells.read_split(cell["split"]) if "split" in cell else "",
+            boxes=cells.read_boxes(cell["boxes"]) if "boxes" in cell else (),
+            masks={k: _reference(v, fence) for k, v in masks.items()} if masks else {},
+            frame=cells.read_frame(cell["frame"]) if "frame" in cell else None,
+            attributes={key: cell[key] for key in ATTRIBUTES if key in cell},
+            gaze=_reference(cell["gaze"], fence) if "gaze" in cell else "",
         )
     except ManifestError as error:
         raise ManifestError(f"{name} row {number}: {error}") from None

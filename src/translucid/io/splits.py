@@ -11,6 +11,7 @@ from itertools import groupby
 from translucid.errors import ConfigError, LeakError, did_you_mean
 from translucid.io.cells import SPLITS
 from translucid.io.manifest import Manifest
+from translucid.types import Case
 
 FRACTIONS: Mapping[str, float] = {"train": 0.7, "val": 0.1, "test": 0.2}
 _SHOWN = 10
@@ -64,7 +65,11 @@ def assign_splits(
         counts = _round(wanted, len(patients))
         carry = [w - n for w, n in zip(wanted, counts, strict=True)]
         chosen |= zip(patients, _deal(counts), strict=True)
-    return manifest.with_cases(replace(case, split=chosen[case.patient]) for case in manifest.cases)
+    # the same cases in the same order, so rows stay; whoever has a split already has the one that is chosen
+    cases = tuple(
+        case if case.split else Case(**(vars(case) | {"split": chosen[case.patient]})) for case in manifest.cases
+    )
+    return replace(manifest, cases=cases)
 
 
 def _check_fractions(fractions: Mapping[str, float]) -> None:

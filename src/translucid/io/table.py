@@ -16,6 +16,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _MARK = "'"
+_RISKY = re.compile(f"{_MARK}*[{re.escape(''.join(FORMULA))}]")
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,7 @@ def guard(text: str) -> str:
 
     Fails when: the file is opened by a program that takes other characters for a formula.
     """
-    risky = text.lstrip(_MARK).startswith(FORMULA) and not _NUMBER.fullmatch(text)
-    return _MARK + text if risky else text
+    return _MARK + text if _RISKY.match(text) and not _NUMBER.fullmatch(text) else text
 
 
 def unguard(text: str) -> str:
@@ -113,11 +113,12 @@ def _check_header(name: str, header: Sequence[str]) -> None:
 
 
 def _row(name: str, header: Sequence[str], cells: Sequence[str], number: int) -> dict[str, str]:
-    if not any(cell.strip() for cell in cells):
+    plain = [cell.strip() for cell in cells]
+    if not any(plain):
         raise ManifestError(f"{name} row {number} is empty: remove it")
-    if len(cells) < len(header) or any(cell.strip() for cell in cells[len(header) :]):
+    if len(cells) < len(header) or any(plain[len(header) :]):
         raise ManifestError(f"{name} row {number} has {len(cells)} cells, the header has {len(header)}")
-    return {h: unguard(cell.strip()) for h, cell in zip(header, cells, strict=False) if h}
+    return {h: unguard(cell) if cell.startswith(_MARK) else cell for h, cell in zip(header, plain, strict=False) if h}
 
 
 def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -30,7 +30,7 @@ from translucid.jobs import (
     run_shards,
     saved_from_a_full_disk,
 )
-from translucid.pipeline.compressing import CompressJob, state, tidy
+from translucid.pipeline.compressing import CompressJob, States, tidy
 from translucid.pipeline.folder import RunFolder
 from translucid.pipeline.places import grid_for, watched
 from translucid.pipeline.prepare import check_for_training, key_bytes, prepare
@@ -83,14 +83,15 @@ def compress(
     how, folder = how or How(), RunFolder(run)
     manifest = prepare(study, run)
     warnings = check_for_training(manifest) if for_training else list(manifest.warnings)
-    wanted = _fingerprint(study, manifest)
+    seen = States()
+    wanted = _fingerprint(study, manifest, seen)
     if _finished(folder, wanted):
         folder.begin(study)
         tidy(run)
         return folder
     with saved_from_a_full_disk(lambda: "finished shards are kept"):
         _need_key(study, run, how.merge_only)
-        job = _begin(study, manifest, run, how, jpeg=for_training)
+        job = _begin(study, manifest, run, how, seen, jpeg=for_training)
         with folder.timed("compress") as entry:
             done = 0 if how.merge_only else _run(job, how.executor or Processes(study.workers), progress)
             _merge(folder, study, job)
@@ -143,10 +144,11 @@ def compress_share(
             "translucid.io.pseudonym.new_key and give all of them --key FILE"
         )
     manifest = prepare(study, run)
-    if RunFolder(run).record_file.is_file() and _finished(RunFolder(run), _fingerprint(study, manifest)):
+    seen = States()
+    if RunFolder(run).record_file.is_file() and _finished(RunFolder(run), _fingerprint(study, manifest, seen)):
         return "this run is finished and merged; nothing to do"
     with saved_from_a_full_disk(lambda: "finished shards are kept"):
-        job = _begin(study, manifest, run, how)
+        job = _begin(study, manifest, run, how, seen)
     own = range(task, job.shards(), tasks)
     ran = run_shards(job, own, how.executor or Processes(study.workers), progress)
     return f"task {share}: {ran} of its {len(own)} shards run, {len(own) - ran} found finished; {job.shards()} in all"
@@ -165,14 +167,14 @@ def _finished(folder: RunFolder, wanted: str) -> bool:
     return True
 
 
-def _fingerprint(study: Study, manifest: Manifest) -> str:
+def _fingerprint(study: Study, manifest: Manifest, seen: States) -> str:
     """Files by name, size and time; what the index takes from the manifest; everything that decides the codes."""
     digest = hashlib.sha256()
     for c in manifest.cases:
         labels = [c.labels.get(name) for name in manifest.labels]
         known = [c.file, c.frame, c.patient, c.view, c.split, labels, dict(c.attributes), [list(b) for b in c.boxes]]
-        beside = [[what, *state(path)] for what, path in watched(study.places, manifest, c)]
-        digest.update(json_text([*known, *state(manifest.root / c.file), *beside]).encode())
+        beside = [[what, *seen(path)] for what, path in watched(study.places, manifest, c)]
+        digest.update(json_text([*known, *seen(os.path.join(manifest.root, c.file)), *beside]).encode())
     return fingerprint([digest.hexdigest(), manifest.labels, study.framing, study.places, study.stores])
 
 
@@ -189,7 +191,7 @@ def _need_key(study: Study, run: Path, merge_only: bool) -> None:
         os.replace(Path(drawn, "key"), kept)
 
 
-def _begin(study: Study, manifest: Manifest, run: Path, how: How, jpeg: bool = False) -> CompressJob:
+def _begin(study: Study, manifest: Manifest, run: Path, how: How, seen: States, jpeg: bool = False) -> CompressJob:
     framing, bits = read_framing(study.framing)
     compressors: dict[str, Compressor] = {
         name: from_kind(COMPRESSORS, table, f"compress {name}") for name, table in study.stores.items()
@@ -198,7 +200,7 @@ def _begin(study: Study, manifest: Manifest, run: Path, how: How, jpeg: bool = F
     flat = isinstance(framing, Framing) and framing.kind != "none"
     recipe = Recipe(framing, compressors, bits, jpeg and flat, study.places)
     _check_sizes(recipe)
-    job = CompressJob(manifest, run, recipe, key_bytes(study.data, run, study), how.shard_size)
+    job = CompressJob(manifest, run, recipe, key_bytes(study.data, run, study), how.shard_size, seen)
     job.begin()
     return job
 

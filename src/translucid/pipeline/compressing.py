@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from stat import S_ISDIR
@@ -39,6 +39,7 @@ class CompressJob:
     recipe: Recipe
     key: bytes
     shard_size: int = 128
+    seen: States = field(default_factory=lambda: States(), compare=False, repr=False)
 
     @property
     def base(self) -> Path:
@@ -92,9 +93,9 @@ class CompressJob:
         return {}
 
     def _file(self, case: Case) -> list[Any]:
-        beside = [[what, *state(path)] for what, path in watched(self.recipe.places, self.manifest, case)]
+        beside = [[what, *self.seen(path)] for what, path in watched(self.recipe.places, self.manifest, case)]
         file = os.path.join(self.manifest.root, case.file)
-        return [case.file, case.frame, *state(file), [list(box) for box in case.boxes], *beside]
+        return [case.file, case.frame, *self.seen(file), [list(box) for box in case.boxes], *beside]
 
     def done(self, shard: int) -> bool:
         """Whether the shard is whole."""
@@ -211,6 +212,21 @@ class _Gathered:
         self.counts[shard] = len(rows)
         self.jpeg += part["sizes"].get("jpeg95") or 0
         self.seconds += part["seconds"]
+
+
+class States:
+    """What `state` said of each file when it was first asked: one look at a file serves a whole plan."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[int | None, int | None]] = {}
+
+    def __call__(self, file: str | Path) -> tuple[int | None, int | None]:
+        """Size and time of a file."""
+        name = str(file)
+        found = self._known.get(name)
+        if found is None:
+            found = self._known[name] = state(name)
+        return found
 
 
 def state(file: str | Path) -> tuple[int | None, int | None]:

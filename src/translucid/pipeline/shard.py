@@ -29,6 +29,8 @@ from translucid.study import PlacesSettings
 from translucid.tensors import Compressor
 from translucid.types import Case, Image, Space
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -170,4 +172,4 @@ def write_lean(path: Path, value: Any) -> None:
 
 def json_text(value: Any) -> str:
     """Canonical JSON of plain values."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return _CANONICAL.encode(value)

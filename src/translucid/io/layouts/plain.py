@@ -52,7 +52,7 @@ def manifest(
     haul = Haul(table.root, table.labels, table.ignored, warnings=list(table.warnings))
     for row, case in enumerate(table.cases, 2):
         haul.add(f"{path.name} row {row}", case)
-    return haul.settle(allow_outside)
+    return haul.settle(allow_outside, fenced=True)
 
 
 def folders(
