@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -75,7 +76,10 @@ class PlacesSettings:
         regions: label → organ in which its evidence may lie: a name in `organs`, or "lungs" for both lungs.
         organs: where organ masks come from: the manifest's "masks", or "threshold" for lungs and heart of a chest CT.
         gaze: keep a heatmap of where radiologists looked, where the manifest names fixations.
-        sigma: of the heatmap's Gaussian, in pixels of the file.
+        sigma: of the heatmap's Gaussian, in pixels of the file or in degrees of visual angle.
+        sigma_unit: "pixels" or "degrees".
+        mm_per_pixel: for degrees, millimetres of the screen on which one pixel of the file was shown.
+        viewing_distance_mm: for degrees, from the readers' eyes to the screen.
         weight: what a fixation counts: one ("count") or its seconds ("duration").
         grid: cells along each axis; empty takes a quarter of the framed size, and at most 64, along each.
         touched: share of a map's cell above which the organ is said to reach it; 0 as published for the mask loss.
@@ -86,6 +90,9 @@ class PlacesSettings:
     organs: Literal["masks", "threshold"] = "masks"
     gaze: bool = False
     sigma: float = 150.0
+    sigma_unit: Literal["pixels", "degrees"] = "pixels"
+    mm_per_pixel: float | None = None
+    viewing_distance_mm: float | None = None
     weight: Literal["count", "duration"] = "count"
     grid: tuple[int, ...] = ()
     touched: float = 0.0
@@ -97,6 +104,19 @@ class PlacesSettings:
             raise ConfigError(f"places.touched = {self.touched}: needs a share of a cell from 0 to below 1")
         if not self.sigma > 0:
             raise ConfigError(f"places.sigma = {self.sigma}: needs pixels above 0, such as 150")
+        if self.sigma_unit not in ("pixels", "degrees"):
+            raise ConfigError(f"places.sigma_unit = {self.sigma_unit!r}: wanted 'pixels' or 'degrees'")
+        self._check_screen()
+
+    def _check_screen(self) -> None:
+        screen = {"mm_per_pixel": self.mm_per_pixel, "viewing_distance_mm": self.viewing_distance_mm}
+        for name, value in screen.items():
+            if self.sigma_unit == "pixels" and value is not None:
+                raise ConfigError(f"places.{name} = {value} is for sigma_unit = 'degrees': set that, or leave it out")
+            if self.sigma_unit == "degrees" and not (value is not None and 0 < value < math.inf):
+                raise ConfigError(f"places.{name} = {value}: degrees need millimetres above 0")
+        if self.sigma_unit == "degrees" and self.sigma >= 90:
+            raise ConfigError(f"places.sigma = {self.sigma}: needs degrees below 90, such as 1")
 
     @property
     def wanted(self) -> bool:

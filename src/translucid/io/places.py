@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from translucid.errors import ShapeError
-from translucid.io.placing import Transform
+from translucid.io.placing import Transform, boxes_cut
 from translucid.io.resample import apply_all, area_taps
 from translucid.io.volume_framing import VolumeTransform
 from translucid.types import Box, Space
@@ -65,7 +65,7 @@ def _plain(transform: Transform | VolumeTransform) -> tuple[Transform, Space]:
     return transform, transform.source
 
 
-def boxes_on_cells(boxes: Iterable[Box], transform: Transform, grid: Space) -> np.ndarray:
+def boxes_on_cells(boxes: Sequence[Box], transform: Transform, grid: Space) -> np.ndarray:
     """Share of each cell that the union of some boxes covers; where boxes overlap within a cell, the largest counts.
 
     Args:
@@ -76,6 +76,9 @@ def boxes_on_cells(boxes: Iterable[Box], transform: Transform, grid: Space) -> n
     Returns:
         (rows, columns) float32.
 
+    Raises:
+        UnreadableImage: a box lies outside the file's image.
+
     Example:
         >>> same = Transform((1.0, 1.0), (0.0, 0.0), (2, 4), (2, 4))
         >>> boxes_on_cells([Box("mass", 1, 0, 2, 2)], same, (1, 2))
@@ -83,6 +86,7 @@ def boxes_on_cells(boxes: Iterable[Box], transform: Transform, grid: Space) -> n
 
     Fails when: a finding fills little of its box; no box tells.
     """
+    boxes_cut(boxes, transform.source)
     out = np.zeros(grid, np.float32)
     for box in boxes:
         spans = ((box.y, box.y + box.height), (box.x, box.x + box.width))

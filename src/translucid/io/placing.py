@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-from translucid.errors import ConfigError, ShapeError
+from translucid.errors import ConfigError, ShapeError, UnreadableImage
 from translucid.types import Box, Space
 
 
@@ -88,6 +89,41 @@ def apply_box(box: Box, transform: Transform) -> Box | None:
     if bottom <= top or right <= left:
         return None
     return Box(box.label, float(left), float(top), float(right - left), float(bottom - top))
+
+
+def boxes_cut(boxes: Iterable[Box], space: Space, file: str = "") -> int:
+    """How many boxes stick out of their image and are cut at its rim; one that lies outside altogether is refused.
+
+    Args:
+        boxes: in pixels of the file as stored.
+        space: (rows, columns) of the file as stored.
+        file: its name, for the message.
+
+    Raises:
+        UnreadableImage: no part of a box lies in the image; names file, label, box and size.
+
+    Example:
+        >>> boxes_cut([Box("mass", 2, 2, 4, 4), Box("mass", 6, 6, 4, 4)], (8, 8))
+        1
+        >>> boxes_cut([Box("mass", 100, 100, 4, 4)], (8, 8), "a.png")
+        Traceback (most recent call last):
+        ...
+        translucid.errors.UnreadableImage: a.png: the box 'mass' at x = 100, y = 100, 4 wide and 4 high lies outside ...
+
+    Fails when: boxes of a resized copy happen to fall into the image; nothing tells them from true ones.
+    """
+    height, width = space
+    cut = 0
+    for box in boxes:
+        right, bottom = box.x + box.width, box.y + box.height
+        if box.x >= width or box.y >= height or right <= 0 or bottom <= 0:
+            raise UnreadableImage(
+                f"{file + ': ' if file else ''}the box {box.label!r} at x = {box.x:g}, y = {box.y:g}, "
+                f"{box.width:g} wide and {box.height:g} high lies outside the image, which is {width} wide and "
+                f"{height} high: give boxes in pixels of the file as stored"
+            )
+        cut += box.x < 0 or box.y < 0 or right > width or bottom > height
+    return cut
 
 
 def apply_mask(mask: np.ndarray, transform: Transform) -> np.ndarray:

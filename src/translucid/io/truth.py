@@ -13,7 +13,7 @@ import numpy as np
 from translucid.errors import UnreadableImage
 from translucid.io.manifest import Manifest
 from translucid.io.places import on_cells
-from translucid.io.placing import Transform
+from translucid.io.placing import Transform, boxes_cut
 from translucid.io.raster import read_mask
 from translucid.io.references import split_reference
 from translucid.io.rle import coco_runs, mask_of, relative_runs
@@ -165,7 +165,7 @@ def truth_masks(manifest: Manifest, case: Case, labels: Sequence[str], size: Spa
         that is known to be absent. A pixel that a box covers in part has that part.
 
     Raises:
-        UnreadableImage: a mask cannot be read, or is of another size.
+        UnreadableImage: a mask cannot be read, or is of another size; a box lies outside the image.
         ManifestError: a mask's path leads out of the folder.
 
     Example:
@@ -184,6 +184,7 @@ def _label(manifest: Manifest, case: Case, name: str, size: Space) -> np.ndarray
         return read_case_mask(manifest, case, name, size).astype(np.float32)
     boxes = [box for box in case.boxes if box.label == name]
     if boxes:
+        boxes_cut(boxes, size, case.file)
         return filled(boxes, size)
     return np.full(size, 0.0 if case.labels.get(name) == 0 else np.nan, np.float32)
 
@@ -203,7 +204,7 @@ def read_case_mask(manifest: Manifest, case: Case, name: str, size: Space) -> np
 
 
 def filled(boxes: Sequence[Box], size: Space) -> np.ndarray:
-    """(rows, columns) float32: the union of boxes; in a pixel that several cover in part, the largest part counts."""
+    """(rows, columns) float32: the union of boxes, cut at the rim; of several in a pixel, the largest part counts."""
     out = np.zeros(size, np.float32)
     for box in boxes:
         rows, columns = _share(box.y, box.height, size[0]), _share(box.x, box.width, size[1])

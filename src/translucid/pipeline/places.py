@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from translucid.errors import ConfigError
+from translucid.errors import ConfigError, InputError, UnreadableImage, did_you_mean
 from translucid.io.gaze_tables import gaze_sources
 from translucid.io.manifest import Manifest
 from translucid.io.organ_masks import read_organ_masks
@@ -72,23 +74,81 @@ def gather(
     return whole_numbers(np.stack([found.get(name, unknown) for name in settings.names]))
 
 
+def check_known(settings: PlacesSettings, manifest: Manifest) -> list[str]:
+    """Refuse places that no case of the manifest has, before any work; tell of those that only some cases have.
+
+    Args:
+        settings: of the study.
+        manifest: what is compressed.
+
+    Returns:
+        Warnings: how many cases with a label have no drawing of it, or no mask of an organ.
+
+    Raises:
+        ConfigError: no case has a mask, box or organ of a name, or fixations, that the settings ask for.
+
+    Example:
+        >>> cases = (Case("a.png", "p", {"mass": 1.0}, masks={"mass": "m.png"}), Case("b.png", "q", {"mass": 1.0}))
+        >>> manifest = Manifest(Path("."), cases, ("mass",))
+        >>> check_known(PlacesSettings(truth={"mass": "mass"}), manifest)
+        ["places.truth.mass: 1 of 2 cases with 'mass' have no mask or box 'mass'"]
+        >>> check_known(PlacesSettings(truth={"mass": "mas"}), manifest)
+        Traceback (most recent call last):
+        ...
+        translucid.errors.ConfigError: places.truth.mass = 'mas': no case has a mask or box of that name: did you ...
+
+    Fails when: a mask's file is empty; whether anything is drawn is seen only when it is read.
+    """
+    masks = Counter(name for case in manifest.cases for name in case.masks)
+    if settings.gaze and not any(case.gaze for case in manifest.cases):
+        raise ConfigError("places.gaze = true, but no case names fixations: add a column 'gaze', or leave it out")
+    return [*_check_truth(settings, manifest, masks), *_check_organs(settings, manifest, masks)]
+
+
+def _check_truth(settings: PlacesSettings, manifest: Manifest, masks: Counter[str]) -> Iterator[str]:
+    known = masks.keys() | {box.label for case in manifest.cases for box in case.boxes}
+    for label, name in settings.truth.items():
+        _need_name(f"places.truth.{label}", name, known, "no case has a mask or box of that name")
+        shown = [case for case in manifest.cases if case.labels.get(label) == 1]
+        bare = sum(name not in case.masks and all(box.label != name for box in case.boxes) for case in shown)
+        if bare:
+            yield f"places.truth.{label}: {bare} of {len(shown)} cases with {label!r} have no mask or box {name!r}"
+
+
+def _check_organs(settings: PlacesSettings, manifest: Manifest, masks: Counter[str]) -> Iterator[str]:
+    for name in settings.organ_names:
+        if settings.organs == "threshold":
+            _need_name("places.regions", name, ORGANS, "no such organ is found by threshold")
+            continue
+        _need_name("places.regions", name, masks, "no case has a mask of that name")
+        if bare := len(manifest.cases) - masks[name]:
+            yield f"places.regions: {bare} of {len(manifest.cases)} cases have no mask {name!r}"
+
+
+def _need_name(where: str, name: str, known: Collection[str], why: str) -> None:
+    if name not in known:
+        hint = did_you_mean(name, known) if known else "the data has none at all"
+        raise ConfigError(f"{where} = {name!r}: {why}: {hint}")
+
+
 def _drawn(
     manifest: Manifest, case: Case, name: str, image: Image, transform: Transform | VolumeTransform, grid: Space
 ) -> np.ndarray | None:
     """A mask where the case has one of that name, else its boxes, else nothing."""
     if name in case.masks:
-        return on_cells(_mask(manifest, case, name, image), transform, grid)
+        return on_cells(_mask(manifest, case, name, image, "mask"), transform, grid)
     boxes = [box for box in case.boxes if box.label == name]
     if not boxes or isinstance(transform, VolumeTransform):
         return None
     return boxes_on_cells(boxes, transform, grid)
 
 
-def _mask(manifest: Manifest, case: Case, name: str, image: Image) -> np.ndarray:
+def _mask(manifest: Manifest, case: Case, name: str, image: Image, what: str) -> np.ndarray:
     """A mask of the image's own size: NIfTI for volumes, a picture or a row of run lengths for films."""
-    if image.affine is not None and len(image.space) == 3:
-        return read_organ_masks({name: manifest.mask_path(case, name)}, image).masks[name]
-    return read_case_mask(manifest, case, name, image.space)
+    with _naming(f"{what} {name!r}", case.masks[name]):
+        if image.affine is not None and len(image.space) == 3:
+            return read_organ_masks({name: manifest.mask_path(case, name)}, image).masks[name]
+        return read_case_mask(manifest, case, name, image.space)
 
 
 def _organs(
@@ -108,7 +168,7 @@ def _organs(
         masks = find_organs(image).masks
         return {name: on_cells(masks[name], transform, grid) for name in wanted}
     there = [name for name in wanted if name in case.masks]
-    return {name: on_cells(_mask(manifest, case, name, image), transform, grid) for name in there}
+    return {name: on_cells(_mask(manifest, case, name, image, "organ mask"), transform, grid) for name in there}
 
 
 def _gaze(
@@ -119,7 +179,36 @@ def _gaze(
         return None
     from translucid.io.gaze import framed_gaze
 
-    return framed_gaze(manifest, case, transform, grid, sigma=settings.sigma, weight=settings.weight)
+    with _naming("gaze", case.gaze):
+        return framed_gaze(manifest, case, transform, grid, sigma=sigma_of(settings), weight=settings.weight)
+
+
+def sigma_of(settings: PlacesSettings) -> float:
+    """The heatmap's sigma in pixels of the file.
+
+    >>> sigma_of(PlacesSettings(sigma=1.0, sigma_unit="degrees", mm_per_pixel=0.25, viewing_distance_mm=650.0))
+    45.383168813...
+    """
+    if settings.sigma_unit == "pixels":
+        return settings.sigma
+    from translucid.io.gaze import sigma_in_pixels
+
+    assert settings.mm_per_pixel is not None  # the settings see to it
+    assert settings.viewing_distance_mm is not None
+    return sigma_in_pixels(settings.sigma, settings.mm_per_pixel, settings.viewing_distance_mm)
+
+
+@contextmanager
+def _naming(what: str, reference: str) -> Iterator[None]:
+    """Say which of a case's files cannot be used, lest it be taken for the image; its name may tell of a patient."""
+    try:
+        yield
+    except InputError as error:
+        file = split_reference(reference).file
+        text = str(error).removeprefix(f"{Path(file).name}: ")
+        for name in (file, Path(file).name):
+            text = text.replace(name, "its file")
+        raise UnreadableImage(f"the file of the {what} cannot be used, the image's own can: {text}") from None
 
 
 def watched(settings: PlacesSettings, manifest: Manifest, case: Case) -> list[tuple[str, Path]]:
