@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from translucid.config import build, override, write_json
 from translucid.errors import ConfigError, InputError
-from translucid.pipeline import compress_manifest, recipe_path, study
+from translucid.pipeline import audit_run, compress_manifest, evaluate_run, explain_run, recipe_path, study, train_run
 from translucid.pipeline.checking import check_study
 from translucid.pipeline.folder import RunFolder
 from translucid.pipeline.table import result_table
@@ -61,6 +62,21 @@ def test_no_step_is_begun_with_a_wrong_word(tmp_path: Path, change: str, words: 
         study(recipe, tmp_path / "run", [change], said.append)
     assert words in str(caught.value)
     assert said == [] and not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("verb", [train_run, explain_run, evaluate_run, audit_run])
+def test_every_verb_looks_through_its_recipe_before_it_works(tmp_path: Path, verb: Callable[..., str]) -> None:
+    folder = RunFolder(tmp_path)
+    folder.begin(build(Study, SMALL))
+    before = folder.record_file.read_bytes()
+    for change, words in (
+        ("trust.options.pairs=-1", "pairs"),
+        ('explain.methods=["hirescm"]', "did you mean 'hirescam'"),
+        ("train.epochs=0", "epochs must be at least 1"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            verb(tmp_path, [change])
+    assert folder.record_file.read_bytes() == before
 
 
 def test_a_recipe_of_another_layout_compresses_a_manifest(tmp_path: Path) -> None:

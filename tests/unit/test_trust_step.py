@@ -24,7 +24,7 @@ from translucid.pipeline.folder import RunFolder
 from translucid.pipeline.places import Extra, Places
 from translucid.pipeline.train_step import train
 from translucid.pipeline.trust_step import cases_of, judge_maps, verdict_lines
-from translucid.pipeline.variants import Work
+from translucid.pipeline.variants import Work, works
 from translucid.study import PlacesSettings, ProtocolSettings, Study, Variant
 
 GRID = (4, 4)
@@ -210,6 +210,22 @@ def test_judging_is_kept_and_goes_on_where_it_was_stopped(
     assert quiet == []
     _again_differs(run)
     _fewer_are_forgotten(study, run)
+
+
+def test_methods_that_a_variant_names_are_judged_beside_the_usual_ones(
+    run_folder: tuple[Study, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, run = run_folder
+    work = works(RunFolder(run), study)[0]
+    model = load_model(run / "models" / "cnn")[0]
+    assert "xrai" not in trust_step._explainers(work, model) and len(trust_step._explainers(work, model)) == 9
+    named = replace(study, variants={"cnn": replace(study.variants["cnn"], methods=("xrai", "gradcam"))})
+    work = works(RunFolder(run), named)[0]
+    assert set(trust_step._explainers(work, model)) == {"xrai", "hirescam", *trust_step.post_hoc()}
+    monkeypatch.setattr(trust_step, "post_hoc", dict)
+    judge(named, run)
+    told = read_json(run / "trust.json")["cnn"]["verdicts"]
+    assert {entry["explainer"] for entry in told} == {"xrai", "gradcam", "hirescam"}
 
 
 def _again_differs(run: Path) -> None:

@@ -254,13 +254,16 @@ def report_run(run: Path, changes: Sequence[str] = (), echo: Echo = quiet) -> st
 
 
 def _settings(run: Path, changes: Sequence[str]) -> tuple[RunFolder, Study]:
-    """The recipe of a run folder, changed; what decides the codes cannot be changed here."""
+    """The recipe of a run folder, changed and looked through; what decides the codes cannot be changed here."""
+    from translucid.pipeline.checking import check_study
+
     folder = RunFolder(run)
     settings = folder.study(tuple(changes))
     fixed = {"data", "framing", "compress"}
     for change in changes:
         if change.partition(".")[0] in fixed:
             raise ConfigError(f"--set {change}: the codes are made already; run `translucid compress` or `study` anew")
+    check_study(settings)
     folder.begin(settings)
     return folder, settings
 

@@ -100,10 +100,10 @@ def settings_of(work: Work) -> TrustSettings:
 
 
 def _explainers(work: Work, model: nn.Module) -> dict[str, Any]:
-    """The eight post-hoc methods, HiResCAM, and the network's own map where it shows one."""
+    """The network's own map where it shows one, what the variant names, the eight post-hoc methods and HiResCAM."""
     found: dict[str, Any] = dict(post_hoc())
     found["hirescam"] = EXPLAINERS["hirescam"]()
-    asked = replace(work, variant=replace(work.variant, methods=("native",)))
+    asked = replace(work, variant=replace(work.variant, methods=("native", *work.variant.methods)))
     return {name: EXPLAINERS[name]() for name in methods_of(asked, model)} | found
 
 
