@@ -44,8 +44,9 @@ class Saliency:
         bias: whether u has the offset b.
         reread: "features" adds to each logit a linear reading of F averaged with the weights S; "image" adds a linear
             reading of the backbone's averaged activations for the image times the largest S of all labels.
-        target: "classification" (logits) or "regression": the pooled score is the value itself; see the loss
-            "saliency".
+        target: "classification" (logits) or "regression": the pooled score is the value itself; the loss "saliency"
+            must say the same. Regression is for use from Python: a manifest's labels are 0, 1 or unknown, and a study
+            measures classification.
 
     Raises:
         ConfigError: a field is out of range, or fields contradict each other.

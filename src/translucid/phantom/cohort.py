@@ -33,9 +33,9 @@ _STATES = (
 _TRAIT_ROOM, _STATE_ROOM = 96, 48
 
 
-def _chance(name: str, value: float) -> None:
-    if not 0 <= value <= 1:
-        raise ConfigError(f"{name} = {value} must lie in 0 … 1")
+def _within(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise ConfigError(f"{name} = {value} must lie in {low} … {high}")
 
 
 SPLITS = (("train", 0.60), ("val", 0.15), ("test", 0.25))
@@ -109,10 +109,9 @@ class ChestCohort:
     def __post_init__(self) -> None:
         if self.patients < 1 or not 1 <= self.visits[0] <= self.visits[1]:
             raise ConfigError(f"patients = {self.patients}, visits = {self.visits}: need at least one of each")
-        if not 32 <= self.size <= 4096 or self.seed < 0:
-            raise ConfigError(
-                f"size = {self.size} pixels must lie in 32 … 4096, seed = {self.seed} must not be negative"
-            )
+        _within("size", self.size, 32, 4096)
+        if self.seed < 0:
+            raise ConfigError(f"seed = {self.seed} must not be negative")
         for name in (*self.prevalence, *([self.confounder] if self.confounder else [])):
             if name not in LABELS:
                 raise ConfigError(f"unknown label {name!r}: {did_you_mean(name, LABELS)}")
@@ -120,15 +119,14 @@ class ChestCohort:
         shares |= {k: getattr(self, k) for k in ("persistence", "mimics", "label_noise", "confounder_strength")}
         shares["confounder_test"] = self.confounder_test or 0.0
         for name, share in shares.items():
-            _chance(name, share)
+            _within(name, share, 0, 1)
         if not 2 <= self.nodule_radius[0] <= self.nodule_radius[1] <= 24:
             raise ConfigError(f"nodule_radius = {self.nodule_radius} mm must rise within 2 … 24")
         if self.volume and (len(self.volume) != 3 or min(self.volume) < 8 or self.gaze):
             raise ConfigError(
                 f"volume = {self.volume}: wanted three numbers of at least 8 (depth, height, width), without gaze"
             )
-        if not 0 <= self.ctr_margin <= 0.08:
-            raise ConfigError(f"ctr_margin = {self.ctr_margin} must lie in 0 … 0.08")
+        _within("ctr_margin", self.ctr_margin, 0, 0.08)
         if min(self.lesion_contrast, self.noise, self.sway) < 0:
             raise ConfigError("lesion_contrast, noise and sway must not be negative")
 
