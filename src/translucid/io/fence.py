@@ -73,6 +73,17 @@ class Fence:
             return "the path leaves the folder: remove the '..' or allow paths outside (allow_outside)"
         return ""
 
+    def unlinked(self, relative: str) -> str:
+        """The full path by a folder that was followed and lies inside, or "" where `problem` must be asked.
+
+        Whoever opens it must refuse a link, which spares one look at the file and leaves no time to swap it.
+        """
+        folder, _, name = relative.rpartition("/")
+        if self.outside or not hasattr(os, "O_NOFOLLOW") or not _SIMPLE.fullmatch(relative):
+            return ""
+        real = self._folder(folder)
+        return os.path.join(real, name) if os.path.join(real, "").startswith(self._below) else ""
+
     def path(self, relative: str) -> Path:
         """The full path; raises `ManifestError` where it leads out."""
         problem = self.problem(relative)
@@ -83,7 +94,13 @@ class Fence:
     def _follow(self, relative: str) -> str:
         """The real path; a data set has few folders and many files, so each folder is followed only once."""
         folder, _, name = relative.rpartition("/")
-        if folder and folder not in self._folders:
-            self._folders[folder] = self._follow(folder)
-        full = os.path.join(self._folders[folder] if folder else self._real, name)
+        full = os.path.join(self._folder(folder), name)
         return os.path.realpath(full) if os.path.islink(full) else full
+
+    def _folder(self, folder: str) -> str:
+        """The real path of a folder."""
+        if not folder:
+            return self._real
+        if folder not in self._folders:
+            self._folders[folder] = self._follow(folder)
+        return self._folders[folder]

@@ -20,6 +20,7 @@ from translucid.types import Space
 
 LARGEST = 1 << 24
 """Pixels; larger images gain nothing here."""
+_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _SILENT = {0xE0, 0xFE, 0xDB, 0xC4, 0xDD}
 """JPEG segments that leave the picture as it is: JFIF, a comment, tables, the restart interval."""
 _SIZES = {0xC0, 0xC1, 0xC2}
@@ -55,10 +56,10 @@ def read_plain_grey(
     return _grey_png(data, policy) if data.startswith(_PNG) else None
 
 
-def content(path: str, policy: ReadPolicy = DEFAULT_POLICY) -> bytes:
-    """The file's bytes; none where it cannot be read, is no regular file or a large one."""
+def content(path: str, policy: ReadPolicy = DEFAULT_POLICY, follow: bool = True) -> bytes:
+    """The file's bytes; none where it cannot be read, is no regular file or a large one, or a link not to follow."""
     try:
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        handle = os.open(path, _FLAGS if follow else _FLAGS | os.O_NOFOLLOW)
     except (OSError, ValueError):
         return b""
     try:
@@ -100,11 +101,14 @@ def _decoded(data: bytes, space: Space, slot: np.ndarray | None) -> np.ndarray |
 def _in_place(data: bytes, slot: np.ndarray) -> np.ndarray | None:
     """Let Pillow's decoder write to an array, which spares two copies."""
     try:
-        picture = Pillow.frombuffer("L", slot.shape[::-1], slot, "raw", "L", 0, 1)
-        picture.frombytes(data, "jpeg", "L", "", 1, 0)
-    except Exception:
+        size = slot.shape[::-1]
+        canvas = Pillow.core.map_buffer(slot, size, "raw", 0, ("L", 0, 1))
+        decoder = Pillow.core.jpeg_decoder("L", "L", "", 1, 0)
+        decoder.setimage(canvas, (0, 0, *size))
+        left, failed = decoder.decode(data)
+    except Exception:  # `Pillow.core` is not promised to stay as it is; see `_decodes_in_place`
         return None
-    return slot
+    return slot if left < 0 and not failed else None
 
 
 @cache
