@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -109,6 +110,39 @@ def test_probabilities_are_refused_with_the_reason(own: str, tmp_path: Path) -> 
     Pillow.new("L", (20, 20), 90).save(tmp_path / "film.png")
     with pytest.raises(InputError, match="probabilit"):
         explain_files(f"{own}:sure", [tmp_path / "film.png"], tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("how", "why"),
+    [
+        ({"changes": ["sise=3"]}, "framing.sise is unknown: did you mean 'size'"),
+        ({"changes": ["kind=volume", "spacin=3"]}, "framing.spacin is unknown: did you mean 'spacing'"),
+        ({"layer": "9"}, "no layer '9' in Sequential"),
+        ({"layer": "1", "method": "occlusion"}, "occlusion takes none: leave it out, or take hirescam, gradcam"),
+    ],
+)
+def test_wrong_options_are_refused_once_before_any_file(own: str, tmp_path: Path, how: Any, why: str) -> None:
+    said: list[str] = []
+    with pytest.raises(ConfigError) as caught:
+        explain_files(f"{own}:film", [tmp_path / "film.png"], tmp_path / "out", echo=said.append, **how)
+    assert why in str(caught.value)
+    assert said == [] and not (tmp_path / "out").exists()
+
+
+def test_an_empty_folder_is_called_so(own: str, tmp_path: Path) -> None:
+    (tmp_path / "series").mkdir()
+    with pytest.raises(InputError, match=r"the first: .*series: the folder is empty: name image files"):
+        explain_files(f"{own}:film", [tmp_path / "series"], tmp_path / "out")
+
+
+def test_the_asked_layer_holds_after_a_bad_first_file(own: str, tmp_path: Path) -> None:
+    Pillow.new("L", (20, 20), 90).save(tmp_path / "film.png")
+    (tmp_path / "junk.png").write_bytes(b"junk")
+    alone, after = tmp_path / "alone", tmp_path / "after"
+    explain_files(f"{own}:film", [tmp_path / "film.png"], alone, layer="0")
+    explain_files(f"{own}:film", [tmp_path / "junk.png", tmp_path / "film.png"], after, layer="0")
+    first, second = load_file(alone / "raw.safetensors")["0001"], load_file(after / "raw.safetensors")["0002"]
+    assert torch.equal(first, second)
 
 
 def test_all_models_made_here_are_networks(own: str) -> None:

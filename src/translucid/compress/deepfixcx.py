@@ -132,9 +132,10 @@ class DeepFixCX:
             if shortest < p:
                 fitting = (n // p).bit_length() - 1 if n >= p else 0
                 ways = [f"patches <= {shortest}"] * (shortest > 0) + [f"levels <= {fitting}"] * (fitting > 0)
+                other = "a larger image, or fewer levels or patches"
                 raise ConfigError(
                     f"levels={self.levels} leaves sub-bands of {shortest} samples along axis {axis} of an image of "
-                    f"{space}, fewer than patches={p}: take {' or '.join(ways) or 'a larger image'}"
+                    f"{space}, fewer than patches={p}: take {' or '.join(ways) or other}"
                 )
 
     def _smaller(self, space: Space) -> str:

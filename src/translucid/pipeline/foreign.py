@@ -17,9 +17,10 @@ from torch import Tensor, nn
 
 from translucid import maps
 from translucid.config import override, read_json, whole_file, write_json
-from translucid.errors import ConfigError, InputError, TranslucidError, lookup
+from translucid.errors import ConfigError, InputError, TranslucidError, UnreadableImage, lookup
 from translucid.explain import EXPLAINERS, resolve
 from translucid.explain.cam import Cam
+from translucid.explain.split import find_layer
 from translucid.export import save_nifti
 from translucid.export.picture import save_overlay
 from translucid.io.placing import to_source
@@ -136,16 +137,18 @@ def explain_files(
     Fails when: the model was trained on images framed otherwise; only its logits would show it.
     """
     subject = load_subject(model, weights)
-    explainer = lookup(EXPLAINERS, method, "method")()
+    explainer = _at(lookup(EXPLAINERS, method, "method")(), method, subject.model, layer)
+    _check_framing(subject, files, changes)
     told: list[dict[str, Any]] = []
     raw: dict[str, Tensor] = {}
+    open_question = layer is None and isinstance(explainer, Cam)
     for number, file in enumerate(files, 1):
         try:
-            image = read_series(file) if file.is_dir() else read_image(file)
+            image = _read(file)
             framed = _framed(subject, image, changes)
             x = torch.from_numpy(np.ascontiguousarray(framed.pixels))[None]
-            if number == 1 and isinstance(explainer, Cam):
-                explainer = _looking(explainer, subject.model, x, layer, echo)
+            if open_question:
+                explainer, open_question = _looking(explainer, subject.model, x, echo), False
             found, logits, asked = _explained(subject, explainer, x, labels)
             raw[f"{number:04d}"] = found.maps[0]
             told.append(_record(number, found, logits, _names(subject, asked)))
@@ -155,7 +158,7 @@ def explain_files(
             told.append({"number": number, "reason": str(e)})
             echo(f"{file}: left out: {e}")
     if not raw:
-        first = told[0]["reason"] if told else "no file was given"
+        first = f"{files[0]}: {told[0]['reason']}" if told else "no file was given"
         raise InputError(f"none of {len(files)} files could be explained; the first: {first}")
     with whole_file(out / "raw.safetensors") as temporary:
         save_file({name: values.contiguous() for name, values in raw.items()}, temporary)
@@ -163,19 +166,53 @@ def explain_files(
     return f"{len(raw)} of {len(files)} explained: {out}"
 
 
-def _framed(subject: Subject, image: Image, changes: Sequence[str]) -> Any:
-    """By the model's own framing, else the image as it is; single keys can be set."""
-    volume = image.affine is not None and len(image.space) == 3
+def _at(explainer: Any, method: str, model: nn.Module, layer: str | None) -> Any:
+    """The explainer at the asked layer, if one is asked for; refused where there is none of that name."""
+    if layer is None:
+        return explainer
+    if not isinstance(explainer, Cam):
+        cams = ", ".join(name for name, kind in EXPLAINERS.items() if issubclass(kind, Cam))
+        raise ConfigError(f"--layer {layer}: {method} takes none: leave it out, or take {cams}")
+    find_layer(model, layer)
+    return replace(explainer, layer=layer)
+
+
+def _check_framing(subject: Subject, files: Sequence[Path], changes: Sequence[str]) -> None:
+    """Refuse options that fit neither films nor volumes before any file is read."""
+    volumes_first = any(file.is_dir() or file.name.endswith((".nii", ".nii.gz")) for file in files)
+    error: ConfigError | None = None
+    for volume in (volumes_first, not volumes_first):
+        try:
+            read_framing(_framing_table(subject, volume, changes))
+        except ConfigError as e:
+            error = error or e
+        else:
+            return
+    assert error is not None
+    raise error
+
+
+def _read(file: Path) -> Image:
+    if not file.is_dir():
+        return read_image(file)
+    if not any(file.iterdir()):
+        raise UnreadableImage("the folder is empty: name image files, or folders that hold one DICOM series each")
+    return read_series(file)
+
+
+def _framing_table(subject: Subject, volume: bool, changes: Sequence[str]) -> dict[str, Any]:
+    """The model's own framing, else the image as it is; single keys can be set."""
     plain: dict[str, Any] = {"kind": "volume", "spacing": None, "shape": None} if volume else {"kind": "none"}
-    table = override(dict(subject.framing) if subject.framing else plain, changes)
-    framing, _ = read_framing(table)
+    return override(dict(subject.framing) if subject.framing else plain, changes)
+
+
+def _framed(subject: Subject, image: Image, changes: Sequence[str]) -> Any:
+    framing, _ = read_framing(_framing_table(subject, image.affine is not None and len(image.space) == 3, changes))
     return framing.apply(image)
 
 
-def _looking(explainer: Cam, model: nn.Module, x: Tensor, layer: str | None, echo: Callable[[str], None]) -> Cam:
-    """The explainer at the asked layer, at the model's own seam, or at the one that the dry run picks."""
-    if layer is not None:
-        return replace(explainer, layer=layer)
+def _looking(explainer: Cam, model: nn.Module, x: Tensor, echo: Callable[[str], None]) -> Cam:
+    """The explainer at the model's own seam, or at the one that the dry run picks."""
     if isinstance(model, SplitModel):
         return explainer
     choice = resolve(model, x)
