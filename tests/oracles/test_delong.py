@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import numpy as np
 import pytest
 from scipy import stats
 
 from translucid.evaluate.area import auc, delong
+from translucid.evaluate.classify import Sample
+from translucid.evaluate.classify import auc as weighted_auc
+from translucid.evaluate.interval import bootstrap
 from translucid.evaluate.paired import delong_test
+from translucid.types import Estimate
 
 
 def psi(x: float, y: float) -> float:
@@ -106,3 +111,37 @@ def test_intervals_by_the_delta_method(seed: int) -> None:
     assert found.high == pytest.approx(1 / (1 + math.exp(-wide - logit)), abs=1e-12)
     plain = auc(truth, scores[0], level=0.9, scale="normal")
     assert plain.low == pytest.approx(theta[0] - stats.norm.ppf(0.95) * math.sqrt(s[0, 0]), abs=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("scale", ["logit", "normal"])
+def test_the_interval_contains_the_area(seed: int, scale: Literal["logit", "normal"]) -> None:
+    """From a handful of cases to many, tied or perfect, images or patients."""
+    truth, scores = drawn(seed, n=5 + 7 * seed)
+    truth[:4] = 0, 1, 0, 1
+    patient = np.random.default_rng(seed).integers(0, 3 + seed, len(truth))
+    for score in (*scores, truth, -truth, np.round(scores[0]), np.zeros_like(truth)):
+        for names in (None, patient):
+            found = auc(truth, score, names, scale=scale)
+            assert math.isnan(found.low) or found.low <= found.value <= found.high
+            assert math.isnan(found.value) or 0 <= found.value <= 1
+    ordinary = auc(truth, scores[0], scale=scale)
+    assert ordinary.low < ordinary.high
+
+
+@pytest.mark.parametrize("method", ["percentile", "bca"])
+def test_a_bootstrap_of_one_seed_is_always_the_same(method: Literal["percentile", "bca"]) -> None:
+    truth, scores = drawn(0)
+    patient = np.random.default_rng(0).integers(0, 17, len(truth))
+    sample = Sample.of(truth, scores[0])
+
+    def again(seed: int) -> Estimate:
+        return bootstrap(
+            lambda w: weighted_auc(sample, w[:, sample.rows]), patient, resamples=300, method=method, seed=seed
+        )
+
+    first, second, other = again(7), again(7), again(8)
+    assert (first.value, first.low, first.high) == (second.value, second.low, second.high)
+    assert first.value == other.value and (first.low, first.high) != (other.low, other.high)
+    assert first.low <= first.value <= first.high
+    assert first.value == pytest.approx(auc(truth, scores[0]).value, abs=1e-12)
