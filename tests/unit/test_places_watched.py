@@ -18,6 +18,7 @@ from translucid.io.gaze import read_gaze
 from translucid.io.manifest import Manifest
 from translucid.jobs import Processes
 from translucid.pipeline.compress_step import How, _begin, _fingerprint, compress
+from translucid.pipeline.compressing import States
 from translucid.pipeline.places import watched
 from translucid.study import PlacesSettings, Study
 from translucid.types import Box, Case
@@ -76,7 +77,8 @@ def signs(root: Path, *cases: Case, study: Study = STUDY) -> tuple[str, str]:
     """What tells a finished run, and what tells a finished shard, that nothing has changed."""
     manifest = Manifest(root, cases, ("mass",))
     keyed = replace(study, data=replace(study.data, layout="phantom"))  # a fixed key
-    return _fingerprint(study, manifest), _begin(keyed, manifest, root.parent / "run", How()).part(0).name
+    job = _begin(keyed, manifest, root.parent / "run", How(), States())
+    return _fingerprint(study, manifest, States()), job.part(0).name
 
 
 def later(path: Path) -> None:

@@ -32,7 +32,7 @@ from translucid.jobs import (
 )
 from translucid.pipeline.compressing import CompressJob, States, tidy
 from translucid.pipeline.folder import RunFolder
-from translucid.pipeline.places import grid_for, watched
+from translucid.pipeline.places import check_known, grid_for, watched
 from translucid.pipeline.prepare import check_for_training, key_bytes, prepare
 from translucid.pipeline.shard import Recipe, json_text
 from translucid.pipeline.spending import draws, spending
@@ -83,6 +83,7 @@ def compress(
     how, folder = how or How(), RunFolder(run)
     manifest = prepare(study, run)
     warnings = check_for_training(manifest) if for_training else list(manifest.warnings)
+    warnings += check_known(study.places, manifest)
     seen = States()
     wanted = _fingerprint(study, manifest, seen)
     if _finished(folder, wanted):
@@ -98,7 +99,7 @@ def compress(
             entry.update(_totals(folder, job, manifest) | {"draws": draws(folder)})
         entry["images_per_second"] = round(done / max(entry["seconds"], 1e-9), 1) if done else None
         folder.note("steps", "compress", value=entry)
-        folder.warn("compress", warnings + _rejected(entry) + spending(folder))
+        folder.warn("compress", warnings + _lost(entry) + spending(folder))
         folder.note("fingerprints", "compress", value=wanted)
     job.tidy()
     return folder
@@ -111,9 +112,10 @@ def _run(job: CompressJob, executor: Executor, progress: Progress | None) -> int
     return sum(len(job.rows(i)) for i in absent)
 
 
-def _rejected(entry: Mapping[str, Any]) -> list[str]:
-    rejects = entry["rejects"]
-    return [f"{rejects} of {entry['cases'] + rejects} files could not be used: rejects.csv"] if rejects else []
+def _lost(entry: Mapping[str, Any]) -> list[str]:
+    rejects, cut = entry["rejects"], entry["boxes_cut"]
+    lost = [f"{rejects} of {entry['cases'] + rejects} files could not be used: rejects.csv"] if rejects else []
+    return lost + ([f"boxes that stick out of their images and were cut at the rim: {cut}"] if cut else [])
 
 
 def compress_share(
@@ -144,6 +146,7 @@ def compress_share(
             "translucid.io.pseudonym.new_key and give all of them --key FILE"
         )
     manifest = prepare(study, run)
+    check_known(study.places, manifest)
     seen = States()
     if RunFolder(run).record_file.is_file() and _finished(RunFolder(run), _fingerprint(study, manifest, seen)):
         return "this run is finished and merged; nothing to do"
@@ -194,7 +197,7 @@ def _need_key(study: Study, run: Path, merge_only: bool) -> None:
 def _begin(study: Study, manifest: Manifest, run: Path, how: How, seen: States, jpeg: bool = False) -> CompressJob:
     framing, bits = read_framing(study.framing)
     compressors: dict[str, Compressor] = {
-        name: from_kind(COMPRESSORS, table, f"compress {name}") for name, table in study.stores.items()
+        name: from_kind(COMPRESSORS, table, "compress") for name, table in study.stores.items()
     }
     _check_images(compressors, manifest)
     flat = isinstance(framing, Framing) and framing.kind != "none"
@@ -268,6 +271,7 @@ def _totals(folder: RunFolder, job: CompressJob, manifest: Manifest) -> dict[str
     return {
         "cases": cases,
         "rejects": len(rejects),
+        "boxes_cut": totals["cut"],
         "index": folder.index_fingerprint(),
         "shard_size": job.shard_size,
         "worker_seconds": totals["seconds"],

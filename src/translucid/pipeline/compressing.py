@@ -134,7 +134,8 @@ class CompressJob:
         self._place_codes(found)
         write_index(self.out / "index.csv", found.rows, self.manifest.labels)
         write_json(self.out / "regions.json", found.boxes)
-        write_json(self.work / "totals.json", {"jpeg95": found.jpeg, "seconds": round(found.seconds, 3)})
+        totals = {"jpeg95": found.jpeg, "cut": found.cut, "seconds": round(found.seconds, 3)}
+        write_json(self.work / "totals.json", totals)
         for leftover in self.out.glob(".*.tmp"):  # of a killed run
             leftover.unlink(missing_ok=True)
 
@@ -178,7 +179,7 @@ class CompressJob:
         new.rename(old)
 
     def totals(self) -> Mapping[str, Any]:
-        """Bytes of all framed images as JPEG of quality 95 (0: not asked for), and seconds of work."""
+        """Bytes of all framed images as JPEG of quality 95 (0: not asked for), boxes cut, and seconds of work."""
         return dict(read_json(self.work / "totals.json"))
 
     def tidy(self) -> None:
@@ -195,7 +196,7 @@ class _Gathered:
         self.boxes: dict[str, list[Any]] = {}
         self.counts: dict[int, int] = {}
         self.space: tuple[int, ...] = ()
-        self.jpeg = 0
+        self.jpeg = self.cut = 0
         self.seconds = 0.0
 
     def add(self, shard: int, part: Mapping[str, Any], rows: list[IndexRow]) -> None:
@@ -211,6 +212,7 @@ class _Gathered:
         self.boxes |= part["boxes"]
         self.counts[shard] = len(rows)
         self.jpeg += part["sizes"].get("jpeg95") or 0
+        self.cut += part.get("cut", 0)
         self.seconds += part["seconds"]
 
 

@@ -15,7 +15,7 @@ from translucid.errors import InputError, UnreadableImage
 from translucid.io.dicom_file import looks_dicom
 from translucid.io.fence import Fence
 from translucid.io.framing import Framed, Framing
-from translucid.io.placing import Plan, Transform, apply_box
+from translucid.io.placing import Plan, Transform, apply_box, boxes_cut
 from translucid.io.plain_dicom import PlainDicom, read_plain_dicom
 from translucid.io.plain_grey import LARGEST, content, read_plain_grey
 from translucid.io.volume_framing import FramedVolume
@@ -32,6 +32,7 @@ class Gathered:
     Attributes:
         kept: pseudonyms of the images, in their order.
         boxes: pseudonym → boxes of the framed image.
+        cut: how many boxes stuck out of their images.
         rejects: pseudonym → why a file was left out.
         places: what is known of places, one array an image.
     """
@@ -39,6 +40,7 @@ class Gathered:
     def __init__(self, framing: Any, bits: int, room: int) -> None:
         self.kept: list[str] = []
         self.boxes: dict[str, list[Any]] = {}
+        self.cut = 0
         self.rejects: dict[str, str] = {}
         self.places: list[np.ndarray] = []
         self._bits, self._room = bits, room
@@ -51,10 +53,16 @@ class Gathered:
         return None if self._pixels is None else self._pixels[: len(self.kept)]
 
     def add(self, name: str, case: Case, framed: Framed | FramedVolume, known: np.ndarray | None) -> None:
-        """Take one framed image and its places; raises `UnreadableImage` where its size is not the first one's."""
+        """Take one framed image and its places.
+
+        Raises:
+            UnreadableImage: its size is not the first one's, or a box lies outside of it.
+        """
+        transform = framed.transform if isinstance(framed.transform, Transform) else None
+        cut = boxes_cut(case.boxes, transform.source, case.file) if transform else 0
         round_into(self._slot(framed.pixels.shape), framed.pixels, self._bits)
-        if isinstance(framed.transform, Transform):
-            self._add_boxes(name, case, framed.transform)
+        if transform:
+            self._add_boxes(name, case, transform, cut)
         if known is not None:
             self.places.append(known)
         self.kept.append(name)
@@ -67,11 +75,12 @@ class Gathered:
         if found is None:
             return False
         pixels, plan = found
+        cut = boxes_cut(case.boxes, plan.source, case.file)
         slot = self._slot((1, *pixels.shape))[0]
         if slot.ctypes.data != pixels.ctypes.data:
             slot[...] = pixels
         if case.boxes:
-            self._add_boxes(name, case, plan.transform())
+            self._add_boxes(name, case, plan.transform(), cut)
         self.kept.append(name)
         return True
 
@@ -87,7 +96,8 @@ class Gathered:
         slot: np.ndarray = self._pixels[len(self.kept)]
         return slot
 
-    def _add_boxes(self, name: str, case: Case, transform: Transform) -> None:
+    def _add_boxes(self, name: str, case: Case, transform: Transform, cut: int) -> None:
+        self.cut += cut
         boxes = [apply_box(box, transform) for box in case.boxes]
         if found := [list(b) for b in boxes if b is not None]:
             self.boxes[name] = found

@@ -138,7 +138,7 @@ class ShardTask:
             write_shard(self.codes / places.STORE, self.number, known, header)
         space = list(pixels.shape[2:]) if pixels is not None else None
         part = {"kept": found.kept, "boxes": found.boxes, "rejects": found.rejects, "sizes": sizes, "space": space}
-        write_lean(self.part, part | {"seconds": round(perf_counter() - start, 3)})
+        write_lean(self.part, part | {"cut": found.cut, "seconds": round(perf_counter() - start, 3)})
 
     def _write_codes(self, pixels: np.ndarray) -> dict[str, Any]:
         recipe = self.recipe
