@@ -160,3 +160,20 @@ def test_whole_numbers_are_the_nearest_and_come_back(bits: int) -> None:
     again = np.empty_like(out)
     round_into(again, as_floats(out), bits)
     assert np.array_equal(out, again)
+
+
+def test_a_file_swapped_for_a_link_is_not_read(tmp_path: Path) -> None:
+    root, near = tmp_path / "in", Framing(kind="crop", size=16)
+    (root / "a").mkdir(parents=True)
+    for file in (root / "a" / "x.jpg", tmp_path / "far.jpg"):
+        Pillow.new("L", (16, 16), 51).save(file)
+    fence, shortcut = Fence(root), Shortcut(near)
+    assert shortcut.read(fence, Case("a/x.jpg", "-"), None) is not None
+    (root / "a" / "x.jpg").unlink()
+    (root / "a" / "x.jpg").symlink_to(tmp_path / "far.jpg")
+    assert shortcut.read(fence, Case("a/x.jpg", "-"), None) is None
+    (root / "a" / "y.jpg").symlink_to(root / "a" / "z.jpg")
+    Pillow.new("L", (16, 16), 51).save(root / "a" / "z.jpg")
+    assert shortcut.read(fence, Case("a/y.jpg", "-"), None) is not None
+    (root / "b").symlink_to(tmp_path)
+    assert shortcut.read(fence, Case("b/far.jpg", "-"), None) is None
