@@ -63,7 +63,8 @@ def test_manifest_leaves_out_what_is_absent(tmp_path: Path) -> None:
     assert [c.file for c in manifest.cases] == ["a", "c"]
     assert manifest.cases[0].masks == {"x": "a"}
     gone = "the file is not there"
-    assert manifest.rejects == (("manifest.csv row 2, mask y", gone), ("manifest.csv row 3", gone))
+    beside = f"the file of the mask 'y' cannot be used, the image's own can: {gone}"
+    assert manifest.rejects == (("manifest.csv row 2, mask y", beside), ("manifest.csv row 3", gone))
     (tmp_path / "manifest.csv").rename(tmp_path / "other.csv")
     assert import_layout("manifest", tmp_path / "other.csv", labels="m").cases == manifest.cases
 
@@ -125,6 +126,22 @@ def test_folders_that_are_no_classes(tmp_path: Path) -> None:
     assert import_layout("folders", tmp_path, classes="normal").labels == ("normal",)
     with pytest.raises(ManifestError, match="no images of the classes mass"):
         import_layout("folders", tmp_path, classes=["normal", "mass"])
+
+
+def test_a_folder_with_a_manifest_is_told_from_classes(tmp_path: Path) -> None:
+    touch(tmp_path, "images/a.png", "masks/a.png")
+    with pytest.raises(ManifestError, match="cannot be named 'masks': a manifest has a column of that name"):
+        import_layout("folders", tmp_path)
+    put(tmp_path, "manifest.csv", "file,patient", "images/a.png,1")
+    with pytest.raises(ManifestError, match=r"'masks' cannot be a class, and .*manifest\.csv is there: use that"):
+        import_layout("folders", tmp_path)
+    assert import_layout("folders", tmp_path, classes=["images"]).labels == ("images",)
+
+
+def test_a_folder_without_manifest_says_what_to_do(tmp_path: Path) -> None:
+    touch(tmp_path, "normal/a.png")
+    with pytest.raises(ManifestError, match=r"there is no file .*manifest\.csv: .*study folder .*import folders"):
+        import_layout("manifest", tmp_path)
 
 
 def test_patterns_are_checked(tmp_path: Path) -> None:
@@ -344,7 +361,10 @@ def test_pack(tmp_path: Path) -> None:
     assert (two.patient, two.split) == ("b.png", "")
     assert set(manifest.rejects) == {
         ("manifest.csv row 4", "the file is not an image"),
-        ("manifest.csv row 2, mask outline", "the file is not there"),
+        (
+            "manifest.csv row 2, mask outline",
+            "the file of the mask 'outline' cannot be used, the image's own can: the file is not there",
+        ),
     }
     assert "1 rows name no patient" in manifest.warnings[0]
     assert "dev" in manifest.warnings[1]

@@ -135,8 +135,9 @@ def test_a_neighbour_with_a_longer_name_is_outside(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("cases", "labels", "message"),
     [
-        ((), ("Age",), "cannot be named 'Age'"),
-        ((), ("",), "cannot be named ''"),
+        ((), ("Age",), "cannot be named 'Age': a manifest has a column of that name"),
+        ((), ("",), "cannot be named '': the name is empty"),
+        ((), (" m",), "cannot be named ' m': it has blanks around it"),
         ((), ("a", "a"), "'a' stands twice"),
         ((Case("a", "p"), Case("a", "q")), (), "rows 2 and 3"),
         ((Case("a", ""),), (), "row 2 has no patient"),

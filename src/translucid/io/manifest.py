@@ -18,9 +18,10 @@ import numpy as np
 from translucid.errors import ConfigError, ManifestError, did_you_mean
 from translucid.io import cells
 from translucid.io.cells import SPLITS, UNCERTAIN, Uncertain
-from translucid.io.columns import ATTRIBUTES, Columns, reserved_name
+from translucid.io.columns import ATTRIBUTES, Columns
 from translucid.io.fence import Fence, tidy
 from translucid.io.references import map_file, split_reference
+from translucid.io.sound import check_cases, check_names
 from translucid.io.table import Table, read_table, write_table
 from translucid.types import Case, Finding
 
@@ -67,8 +68,8 @@ class Manifest:
     def __post_init__(self) -> None:
         if self.rows and len(self.rows) != len(self.cases):
             raise ManifestError(f"{len(self.rows)} rows for {len(self.cases)} cases: wanted one each, or none")
-        _check_names(self.labels)
-        _check_cases(self.cases, frozenset(self.labels))
+        check_names(self.labels)
+        check_cases(self.cases, frozenset(self.labels))
 
     @property
     def patients(self) -> tuple[str, ...]:
@@ -115,46 +116,6 @@ class Manifest:
 
 def _as_float(value: float | None) -> float:
     return float("nan") if value is None else float(value)
-
-
-def _check_names(labels: Sequence[str]) -> None:
-    for name in labels:
-        if not name or name != name.strip() or reserved_name(name):
-            raise ManifestError(
-                f"a label cannot be named {name!r}: the name is empty, has blanks around it or is taken"
-            )
-        if labels.count(name) > 1:
-            raise ManifestError(f"the label {name!r} stands twice")
-
-
-def _check_cases(cases: Sequence[Case], labels: frozenset[str]) -> None:
-    """Raise at the first case that cannot be; what all have in common is asked once for all."""
-    values = {value for case in cases for value in case.labels.values()}
-    plain = (
-        len({(case.file, case.frame) for case in cases}) == len(cases)
-        and all(case.patient for case in cases)
-        and {case.split for case in cases} <= {"", *SPLITS}
-        and all(labels >= case.labels.keys() for case in cases)
-        and values <= {None, 0, 1}
-    )
-    if not plain:
-        _blame(cases, labels)
-
-
-def _blame(cases: Sequence[Case], labels: frozenset[str]) -> None:
-    seen: dict[tuple[str, int | None], int] = {}
-    for row, case in enumerate(cases, 2):
-        first = seen.setdefault((case.file, case.frame), row)
-        if first != row:
-            raise ManifestError(f"rows {first} and {row} name the same file and frame: remove one")
-        if not case.patient:
-            raise ManifestError(f"row {row} has no patient")
-        if case.split and case.split not in SPLITS:
-            raise ManifestError(f"row {row}: unknown split {case.split!r}: {did_you_mean(case.split, SPLITS)}")
-        if not labels.issuperset(case.labels):
-            raise ManifestError(f"row {row} has labels that the manifest does not list: {set(case.labels) - labels}")
-        if any(value is not None and value not in (0, 1) for value in case.labels.values()):
-            raise ManifestError(f"row {row}: a label must be 0, 1 or None (unknown)")
 
 
 # -- reading ------------------------------------------------------------------------------------------------------

@@ -261,8 +261,7 @@ def _totals(folder: RunFolder, job: CompressJob, manifest: Manifest) -> dict[str
     """Cases, rejects and what each store weighs; rows that the layout left out join the rejects."""
     rejects = read_rejects(folder.path / "rejects.csv")
     for where, why in manifest.rejects:
-        number = re.search(r"\d+", where)
-        rejects.append({"row": int(number[0]) if number else 0, "reason": why})
+        rejects.append({"row": _row(where), "reason": why})
     write_rejects(folder.path / "rejects.csv", rejects)
     stores = {name: CodeStore.open(folder.codes(name)) for name in job.recipe.compressors}
     cases = len(next(iter(stores.values())))
@@ -278,6 +277,16 @@ def _totals(folder: RunFolder, job: CompressJob, manifest: Manifest) -> dict[str
         "jpeg95_bytes_per_image": round(jpeg / cases, 1) if jpeg else None,
         "stores": {name: _weight(store, cases) for name, store in stores.items()},
     }
+
+
+def _row(where: str) -> int:
+    """The row, or the image's number, that a layout names; 0 where it names none.
+
+    >>> _row("Data_Entry_2017.csv row 5, mask heart"), _row("image 7 in order of the alphabet"), _row("a")
+    (5, 7, 0)
+    """
+    number = re.search(r"\b(?:row|image) (\d+)", where)
+    return int(number[1]) if number else 0
 
 
 def _weight(store: CodeStore, cases: int) -> dict[str, Any]:

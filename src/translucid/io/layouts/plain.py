@@ -9,6 +9,7 @@ from pathlib import Path
 
 from translucid.errors import ConfigError, ManifestError
 from translucid.io.cells import SPLIT_WORDS, Uncertain
+from translucid.io.columns import reserved_name
 from translucid.io.layouts.settle import Haul, classes_to_labels, has_image_suffix, hot
 from translucid.io.manifest import Manifest, read_manifest
 from translucid.types import Case
@@ -48,6 +49,12 @@ def manifest(
     """
     root = Path(root)
     path = root / "manifest.csv" if root.is_dir() else root
+    if root.is_dir() and not path.is_file():
+        raise ManifestError(
+            f"there is no file {path}: write a manifest, or, where folders are named after classes, run "
+            f"`translucid study folder RUN --set data.root={root}`, or `translucid import folders {root}` and take the "
+            "CSV that it writes"
+        )
     table = read_manifest(path, labels, uncertain, patient=patient, allow_outside=allow_outside)
     haul = Haul(table.root, table.labels, table.ignored, warnings=list(table.warnings))
     for row, case in enumerate(table.cases, 2):
@@ -114,6 +121,12 @@ def _check_classes(root: Path, found: set[str], classes: Sequence[str] | None) -
         raise ManifestError(
             f"{len(found)} folders under {root} hold images: if they are not classes, name in 'classes' those "
             "that are, or say classes=() for images without labels"
+        )
+    taken = [name for name in sorted(found) if reserved_name(name)]
+    if taken and (root / "manifest.csv").is_file():
+        raise ManifestError(
+            f"the folder {taken[0]!r} cannot be a class, and {root / 'manifest.csv'} is there: use that "
+            f"(`translucid import manifest {root}`), or name in 'classes' the folders that are classes"
         )
     absent = set(classes or ()) - found
     if absent:

@@ -76,14 +76,19 @@ def _rows(places: Sequence[str]) -> tuple[int, ...]:
 def _whole(where: str, case: Case, problem: Callable[[str], str], rejects: list[tuple[str, str]]) -> Case:
     """The case without the masks and fixations whose files are absent."""
     bad = {name: problem(path) for name, path in case.masks.items()}
-    rejects += [(f"{where}, mask {name}", why) for name, why in bad.items() if why]
+    rejects += [(f"{where}, mask {name}", _beside(f"mask {name!r}", why)) for name, why in bad.items() if why]
     unseen = problem(case.gaze) if case.gaze else ""
     if unseen:
-        rejects.append((f"{where}, gaze", unseen))
+        rejects.append((f"{where}, gaze", _beside("gaze", unseen)))
     if not unseen and not any(bad.values()):
         return case
     masks = {name: path for name, path in case.masks.items() if not bad[name]}
     return replace(case, masks=masks, gaze="" if unseen else case.gaze)
+
+
+def _beside(what: str, why: str) -> str:
+    """Words that nobody takes for the image's own file."""
+    return f"the file of the {what} cannot be used, the image's own can: {why}"
 
 
 def _problem(fence: Fence | None, root: str, path: str) -> str:
