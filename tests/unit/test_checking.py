@@ -79,6 +79,13 @@ def test_every_verb_looks_through_its_recipe_before_it_works(tmp_path: Path, ver
     assert folder.record_file.read_bytes() == before
 
 
+def test_a_compressor_that_does_not_exist_is_named_plainly(tmp_path: Path) -> None:
+    (tmp_path / "a.png").touch()
+    (tmp_path / "m.csv").write_text("file,patient\na.png,a\n")
+    with pytest.raises(ConfigError, match=r"^unknown compress kind 'hartspot': did you mean 'heartspot'"):
+        compress_manifest(tmp_path / "m.csv", tmp_path / "run", changes=["compress.kind=hartspot"])
+
+
 def test_a_recipe_of_another_layout_compresses_a_manifest(tmp_path: Path) -> None:
     """The recipe's options are those of its own layout; a manifest is read without them."""
     recipe = tmp_path / "r.toml"

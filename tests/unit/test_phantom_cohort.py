@@ -20,6 +20,13 @@ def plan() -> ChestPlan:
     return ChestCohort(patients=40, visits=(1, 2), seed=1).draw()
 
 
+@pytest.mark.parametrize("wrong", [{"size": 3}, {"seed": -1}, {"ctr_margin": 0.3}, {"mimics": 2.0}])
+def test_only_the_wrong_option_is_named(wrong: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match=rf"^{next(iter(wrong))} = ") as caught:
+        ChestCohort(**wrong)  # type: ignore[arg-type]
+    assert str(caught.value).count(" = ") == 1
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

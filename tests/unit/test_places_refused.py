@@ -15,6 +15,7 @@ from translucid.io.places import boxes_on_cells
 from translucid.io.placing import Transform, boxes_cut
 from translucid.io.truth import truth_masks
 from translucid.pipeline.places import check_known, sigma_of
+from translucid.report.made import _kind
 from translucid.study import PlacesSettings
 from translucid.types import Box, Case
 
@@ -104,3 +105,11 @@ def test_sigma_in_degrees_is_the_angle_seen_from_the_chair() -> None:
 def test_degrees_need_a_screen_and_pixels_none(change: dict[str, object], told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         build(PlacesSettings, DEGREES | change)
+
+
+def test_the_report_tells_them_from_files_that_are_gone() -> None:
+    box = "the file: the box 'mass' at x = 100, y = 100, 9 wide and 9 high lies outside the image, which is 32 wide"
+    mask = "the file of the organ mask 'heart' cannot be used, the image's own can: no such file"
+    words = [_kind(text) for text in (box, mask, "the file of the gaze cannot be used", "no such file")]
+    beside = "a mask or fixations cannot be used"
+    assert words == ["a box lies outside the image", beside, beside, "the file is not there"]

@@ -14,7 +14,7 @@ from translucid.report.read import Run, Table, as_list, as_table
 from translucid.types import Finding
 
 REASONS = (
-    (r"^the file of the (mask|organ mask|gaze)", "a mask or its fixations cannot be used"),
+    (r"^the file of the (mask|organ mask|gaze)", "a mask or fixations cannot be used"),
     (r"^(the file: )?the box", "a box lies outside the image"),
     (r"no such|not found|not there|missing|does not exist", "the file is not there"),
     (r"truncat|corrupt|damaged|broken|decode|decompress|cannot be read|not readable|unreadable", "cannot be decoded"),
