@@ -270,6 +270,15 @@ def test_a_failing_worker_stops_with_what_is_kept(tmp_path: Path, failure: Failu
     assert (tmp_path / "merged").read_text() == "012345"
 
 
+def test_workers_compile_where_numba_was_there_before_them() -> None:
+    """The server that workers are forked from may have loaded it, with as many threads as there are cores."""
+    words = "numba.njit(lambda x: 2 * x)(21)"
+    script = f"import numba; from translucid.jobs.processes import _start_worker; _start_worker(); print({words})"
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("NUMBA")}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, "42"), done.stderr
+
+
 def test_progress_counts_what_was_there(tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     run_shards(ToyJob(tmp_path), [0, 1], Processes(1))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -78,13 +77,11 @@ def one_thread() -> Iterator[None]:
 
 def _start_worker() -> None:
     """One thread each, so that n workers use n cores; Ctrl-C is for the parent, and no worker outlives it."""
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):  # numba's own threads are used nowhere, and bear no change
         os.environ[name] = "1"
     import torch
 
     torch.set_num_threads(1)
-    if "numba" in sys.modules:
-        sys.modules["numba"].set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
