@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from small_stores import Codes
 from tiny_nets import images
 from translucid.explain import EXPLAINERS
 from translucid.explain.codes import explain_codes
@@ -84,18 +85,6 @@ def test_the_telling_slices_are_those_with_the_most_positive_evidence() -> None:
     coarse[0, 0, 4] = 1.0  # slices 16 to 19 of 24: fed as 12, the framed volume has 24
     best = telling_slices(told(coarse, Placement.tiling((12, 8, 8), (6, 2, 2))), 12, 24)
     assert {16, 17, 18, 19} <= set(best.tolist()) and np.abs(best - 17.5).max() <= 5.5
-
-
-class Codes:
-    """A store of images that are their own codes, or of places."""
-
-    def __init__(self, values: np.ndarray) -> None:
-        self.values = values
-        self.header = {"space": list(values.shape[2:]), "compressor": {"kind": "plain"}, "code_length": 1}
-        self.shape = (len(values), values.shape[1], int(np.prod(values.shape[2:])))
-
-    def read(self, rows: np.ndarray) -> np.ndarray:
-        return self.values[rows].reshape(len(rows), *self.shape[1:])
 
 
 SETTINGS = PlacesSettings(truth={"mass": "mass"}, regions={"mass": "lungs", "big": "heart"}, grid=GRID)

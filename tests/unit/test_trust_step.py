@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from small_stores import Codes
 from tiny_nets import images
 from translucid.config import build, read_json
 from translucid.data import Loader
@@ -30,18 +31,6 @@ from translucid.study import PlacesSettings, ProtocolSettings, Study, Variant
 GRID = (4, 4)
 LABELS = ("mass", "free")
 SETTINGS = PlacesSettings(truth={"mass": "mass"}, regions={"mass": "heart"}, gaze=True, grid=GRID)
-
-
-class Codes:
-    """A store of images that are their own codes, or of places."""
-
-    def __init__(self, values: np.ndarray) -> None:
-        self.values = values
-        self.header = {"space": list(values.shape[2:]), "compressor": {"kind": "plain"}, "code_length": 1}
-        self.shape = (len(values), values.shape[1], int(np.prod(values.shape[2:])))
-
-    def read(self, rows: np.ndarray) -> np.ndarray:
-        return self.values[rows].reshape(len(rows), *self.shape[1:])
 
 
 def a_work(**trust: Any) -> tuple[Work, np.ndarray, np.ndarray]:

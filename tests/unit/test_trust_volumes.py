@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from small_stores import VOLUMES, Codes
 from tiny_nets import images
 from translucid.config import build, read_json
 from translucid.errors import InputError
@@ -31,18 +32,6 @@ from translucid.tensors import Explanation, Placement
 
 SPACE, GRID = (4, 6, 8), (2, 3, 4)
 SETTINGS = PlacesSettings(truth={"mass": "mass"}, grid=GRID)
-
-
-class Codes:
-    """A store of volumes that are their own codes, or of places."""
-
-    def __init__(self, values: np.ndarray) -> None:
-        self.values = values
-        self.header = {"space": list(values.shape[2:]), "compressor": {"kind": "plain"}, "code_length": 1}
-        self.shape = (len(values), values.shape[1], int(np.prod(values.shape[2:])))
-
-    def read(self, rows: np.ndarray) -> np.ndarray:
-        return self.values[rows].reshape(len(rows), *self.shape[1:])
 
 
 def a_work(cases: int = 12, **trust: Any) -> tuple[Work, np.ndarray, np.ndarray]:
@@ -114,15 +103,7 @@ def test_as_many_voxels_at_once_as_of_films(monkeypatch: pytest.MonkeyPatch) -> 
 
 RECIPE: dict[str, Any] = {
     "baseline": "free",
-    "data": {
-        "layout": "phantom",
-        "labels": ["effusion", "pneumonia"],
-        "options": {
-            "patients": 24, "visits": [1, 1], "volume": [12, 24, 24], "seed": 1, "label_noise": 0.0,
-            "prevalence": {"effusion": 0.5, "pneumonia": 0.5},
-        },
-        "split": {"train": 0.5, "val": 0.1, "test": 0.4},
-    },
+    "data": VOLUMES | {"split": {"train": 0.5, "val": 0.1, "test": 0.4}},
     "framing": {"kind": "volume", "spacing": 16.0, "shape": [18, 20, 24]},
     "places": {"truth": {"effusion": "effusion", "pneumonia": "pneumonia"}, "grid": [9, 10, 12]},
     "train": {"epochs": 1, "batch": 4},

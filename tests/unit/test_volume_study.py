@@ -14,6 +14,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from io_volumes import places, series, stored
+from small_stores import VOLUMES
 from translucid.config import build, read_json
 from translucid.errors import TranslucidError
 from translucid.io.codes import CodeStore
@@ -127,14 +128,7 @@ def test_the_marker_lies_on_the_skin_and_not_in_the_lungs() -> None:
 RECIPE: dict[str, Any] = {
     "name": "volumes",
     "baseline": "free",
-    "data": {
-        "layout": "phantom",
-        "labels": ["effusion", "pneumonia"],
-        "options": {
-            "patients": 24, "visits": [1, 1], "volume": [12, 24, 24], "seed": 1, "label_noise": 0.0,
-            "prevalence": {"effusion": 0.5, "pneumonia": 0.5},
-        },
-    },
+    "data": VOLUMES,
     "framing": {"kind": "volume", "spacing": 16.0, "shape": [18, 20, 24]},
     "places": {
         "regions": {"effusion": "lungs", "pneumonia": "lungs"},
