@@ -139,8 +139,8 @@ def student(values: Sequence[float], level: float = 0.95) -> tuple[float, float,
     mean = statistics.fmean(values)
     if len(values) < 2:
         return mean, math.nan, math.nan
-    half = float(t.ppf((1 + level) / 2, len(values) - 1)) * statistics.stdev(values) / math.sqrt(len(values))
-    return mean, mean - half, mean + half
+    low, high = t.interval(level, len(values) - 1, mean, statistics.stdev(values) / math.sqrt(len(values)))
+    return mean, float(low), float(high)
 
 
 def study(recipe: str, seed: int, out: Path, settings: Sequence[str]) -> float | None:
@@ -162,7 +162,8 @@ def text(claims: Sequence[Claim], runs: Sequence[Sequence[Row]], seeds: Sequence
         mean, low, high = student([v.value for v in values])
         holds = claim.holds(mean, low)
         target = "" if claim.least is None else f"  > {claim.least:g}: {'met' if holds else 'NOT MET'}"
-        lines.append(f"{claim.what}: {mean:.3f} ({low:.3f} to {high:.3f}){target}")
+        over = "" if math.isnan(low) else f" ({low:.3f} to {high:.3f})"
+        lines.append(f"{claim.what}: {mean:.3f}{over}{target}")
         for seed, v in zip(seeds, values, strict=True):
             own = "" if v.low is None else f" ({v.low:.3f} to {v.high:.3f})"
             lines.append(f"    seed {seed}: {v.value:.3f}{own}")

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from translucid.audit import Audit, Codec, gather, run_task, set_up, tasks
 from translucid.audit import Task as Attack
@@ -20,6 +20,9 @@ from translucid.pipeline.audit_plan import audit_plan, checked, left_out
 from translucid.pipeline.folder import RunFolder
 from translucid.pipeline.table import interval
 from translucid.study import Study
+
+if TYPE_CHECKING:
+    from translucid.pipeline.audit_members import Shadow
 
 FORMAT = 2
 """Of the files of tasks; a new number makes them anew."""
@@ -45,7 +48,7 @@ class AuditJob:
     run: Path
     wanted: str
     pieces: tuple[tuple[int, ...], ...]
-    shadows: tuple[Any, ...] = ()
+    shadows: tuple[Shadow, ...] = ()
 
     def file(self, number: int) -> Path:
         """The rows of one task."""
@@ -151,7 +154,7 @@ def _job(folder: RunFolder, study: Study, wanted: str, echo: Callable[[str], Non
     return AuditJob(folder.path, wanted, pieces_of(every), others), left_out(plan)
 
 
-def _shadows(folder: RunFolder, study: Study) -> tuple[Any, ...]:
+def _shadows(folder: RunFolder, study: Study) -> tuple[Shadow, ...]:
     if not study.audit.shadows:
         return ()
     from translucid.pipeline.audit_members import shadows
