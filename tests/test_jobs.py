@@ -112,6 +112,20 @@ def test_killed_with_its_workers_and_resumed(data: Path, tmp_path: Path, whole: 
     assert content(out) == whole
 
 
+@pytest.mark.parametrize(
+    "settings", ["kind=deepfixcx compress.levels=2 compress.patches=6", "kind=heartspot compress.prior=median+hline"]
+)
+def test_codes_do_not_depend_on_how_many_images_are_compressed_at_once(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: str
+) -> None:
+    words = [part for s in f"compress.{settings}".split() for part in ("--set", s)]
+    for images in (1, 3, 64):
+        monkeypatch.setattr("translucid.pipeline.gathering.BLOCK", images * 32 * 32)
+        call(data, tmp_path / str(images), *words)
+    once, thrice, all_at_once = (content(tmp_path / str(images)) for images in (1, 3, 64))
+    assert once == thrice == all_at_once
+
+
 def test_shares_and_merge_are_the_plain_run(data: Path, tmp_path: Path, whole: dict[str, bytes]) -> None:
     out = tmp_path / "out"
     assert "6 of its 6 shards run" in call(data, out, "--shard", "0/2")

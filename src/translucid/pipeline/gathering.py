@@ -1,8 +1,9 @@
-"""Framed pixels of one shard, gathered in whole numbers where they are rounded to 8 or 16 bits."""
+"""Framed pixels of one shard, gathered block by block, in whole numbers where they are rounded to 8 or 16 bits."""
 
 from __future__ import annotations
 
 import io
+import math
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -24,10 +25,12 @@ from translucid.types import Case, Space
 LEVELS = {8: 255, 16: 65535}
 STORED: dict[int, type[np.generic]] = {8: np.uint8, 16: np.uint16, 32: np.float32}
 """What framed pixels are kept as: k for k/255 and k/65535, or the pixels themselves."""
+BLOCK = 1 << 20
+"""Bytes of pixels that are compressed at once: what was decoded should still lie in the cache."""
 
 
 class Gathered:
-    """What a shard has gathered so far; pixels lie in one array from the first image on.
+    """What a shard has gathered so far; the pixels of a block lie in one array, which serves all blocks.
 
     Attributes:
         kept: pseudonyms of the images, in their order.
@@ -35,6 +38,7 @@ class Gathered:
         cut: how many boxes stuck out of their images.
         rejects: pseudonym → why a file was left out.
         places: what is known of places, one array an image.
+        shape: (channel, *space) of the framed images; empty until there is one.
     """
 
     def __init__(self, framing: Any, bits: int, room: int) -> None:
@@ -43,14 +47,20 @@ class Gathered:
         self.cut = 0
         self.rejects: dict[str, str] = {}
         self.places: list[np.ndarray] = []
-        self._bits, self._room = bits, room
+        self.shape: tuple[int, ...] = ()
+        self._bits, self._room, self._held = bits, room, 0
         self._pixels: np.ndarray | None = None
         self._shortcut = Shortcut(framing) if bits == 8 and Shortcut.serves(framing) else None
 
     @property
-    def pixels(self) -> np.ndarray | None:
-        """(image, channel, *space), whole numbers if they were rounded; None where no file could be used."""
-        return None if self._pixels is None else self._pixels[: len(self.kept)]
+    def full(self) -> bool:
+        """Whether the block must be taken before the next image comes."""
+        return self._pixels is not None and self._held == len(self._pixels)
+
+    def block(self) -> np.ndarray | None:
+        """The images since the last block, (image, channel, *space), to be used before the next one comes."""
+        held, self._held = self._held, 0
+        return self._pixels[:held] if held and self._pixels is not None else None
 
     def add(self, name: str, case: Case, framed: Framed | FramedVolume, known: np.ndarray | None) -> None:
         """Take one framed image and its places.
@@ -65,13 +75,13 @@ class Gathered:
             self._add_boxes(name, case, transform, cut)
         if known is not None:
             self.places.append(known)
-        self.kept.append(name)
+        self._keep(name)
 
     def take(self, name: str, case: Case, fence: Fence) -> bool:
         """Read a plain grey file the short way; False, and nothing done, for any other."""
         if self._shortcut is None or case.frame is not None:
             return False
-        found = self._shortcut.read(fence, case, None if self._pixels is None else self._pixels[len(self.kept), 0])
+        found = self._shortcut.read(fence, case, None if self._pixels is None else self._pixels[self._held, 0])
         if found is None:
             return False
         pixels, plan = found
@@ -81,20 +91,26 @@ class Gathered:
             slot[...] = pixels
         if case.boxes:
             self._add_boxes(name, case, plan.transform(), cut)
-        self.kept.append(name)
+        self._keep(name)
         return True
 
     def _slot(self, shape: tuple[int, ...]) -> np.ndarray:
         """Where the next image goes."""
         if self._pixels is None:
-            self._pixels = np.empty((self._room, *shape), STORED[self._bits])
-        if shape != self._pixels.shape[1:]:
+            kind = STORED[self._bits]
+            fit = BLOCK // (math.prod(shape) * np.dtype(kind).itemsize)
+            self.shape, self._pixels = shape, np.empty((min(self._room, max(1, fit)), *shape), kind)
+        if shape != self.shape:
             raise UnreadableImage(
-                f"{shape} after framing, where the others have {self._pixels.shape[1:]}: choose a "
+                f"{shape} after framing, where the others have {self.shape}: choose a "
                 f"framing that gives all images one size"
             )
-        slot: np.ndarray = self._pixels[len(self.kept)]
+        slot: np.ndarray = self._pixels[self._held]
         return slot
+
+    def _keep(self, name: str) -> None:
+        self.kept.append(name)
+        self._held += 1
 
     def _add_boxes(self, name: str, case: Case, transform: Transform, cut: int) -> None:
         self.cut += cut

@@ -101,7 +101,7 @@ class ShardTask:
         for stale in self.part.parent.glob(f"part-{self.number:05d}-*.json"):  # of files that have changed since
             stale.unlink(missing_ok=True)
         start = perf_counter()
-        found = Gathered(self.recipe.framing, self.recipe.bits, len(self.names))
+        found, codes = Gathered(self.recipe.framing, self.recipe.bits, len(self.names)), Codes(self.recipe)
         fence = Fence(self.manifest.root, self.manifest.outside)
         for name, case in zip(self.names, self.manifest.cases, strict=True):
             try:
@@ -111,7 +111,10 @@ class ShardTask:
                     found.add(name, case, framed, self._places(case, image, framed))
             except InputError as e:
                 found.rejects[name] = reason(e, case.file, self.manifest.root)
-        self._write(found, start)
+            if found.full:
+                codes.add(found.block(), len(self.names))
+        codes.add(found.block(), len(found.kept))
+        self._write(found, codes, start)
 
     def _check_place(self) -> None:
         if self.version != __version__:
@@ -129,22 +132,32 @@ class ShardTask:
         settings = self.recipe.places
         return places.gather(settings, self.manifest, case, image, framed.transform) if settings.wanted else None
 
-    def _write(self, found: Gathered, start: float) -> None:
-        pixels = found.pixels
-        sizes = self._write_codes(pixels) if pixels is not None else {}
-        if pixels is not None and found.places:
-            header = places.header(self.recipe.places, self.recipe.framed(), pixels.shape[2:])
+    def _write(self, found: Gathered, codes: Codes, start: float) -> None:
+        sizes = codes.write(self.codes, self.number, found.shape) if found.kept else {}
+        if found.kept and found.places:
+            header = places.header(self.recipe.places, self.recipe.framed(), found.shape[1:])
             known = np.stack(found.places).reshape(len(found.places), header["channels"], -1)
             write_shard(self.codes / places.STORE, self.number, known, header)
-        space = list(pixels.shape[2:]) if pixels is not None else None
+        space = list(found.shape[1:]) or None
         part = {"kept": found.kept, "boxes": found.boxes, "rejects": found.rejects, "sizes": sizes, "space": space}
         write_lean(self.part, part | {"cut": found.cut, "seconds": round(perf_counter() - start, 3)})
 
-    def _write_codes(self, pixels: np.ndarray) -> dict[str, Any]:
-        recipe = self.recipe
-        sizes: dict[str, Any] = {"jpeg95": jpeg_bytes(pixels) if recipe.jpeg_baseline else None}
+
+class Codes:
+    """The codes of a shard, made block by block."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._recipe, self._rows, self._jpeg = recipe, 0, 0
+        self._codes: dict[str, np.ndarray] = {}
+
+    def add(self, pixels: np.ndarray | None, room: int) -> None:
+        """Compress a block of framed images by every compressor; there will be `room` images at most."""
+        if pixels is None:
+            return
+        if self._recipe.jpeg_baseline:
+            self._jpeg += jpeg_bytes(pixels)
         floats: np.ndarray | None = None
-        for name, compressor in recipe.compressors.items():
+        for name, compressor in self._recipe.compressors.items():
             if isinstance(compressor, Plain) and pixels.dtype == np.uint8:
                 codes = pixels.reshape(*pixels.shape[:2], -1)
             elif isinstance(compressor, DeepFixCX):
@@ -152,8 +165,18 @@ class ShardTask:
             else:
                 floats = as_floats(pixels) if floats is None else floats
                 codes = compressor.encode(torch.from_numpy(floats)).numpy()
-            header = recipe.header(name, pixels.shape[1:])
-            sizes[name] = write_shard(self.codes / name, self.number, codes, header, _coding(name, compressor))
+            if name not in self._codes:
+                self._codes[name] = np.empty((room, *codes.shape[1:]), codes.dtype)
+            self._codes[name][self._rows : self._rows + len(codes)] = codes
+        self._rows += len(pixels)
+
+    def write(self, folder: Path, number: int, shape: tuple[int, ...]) -> dict[str, Any]:
+        """One shard of every store, for images of one shape; tells the bytes of each."""
+        recipe = self._recipe
+        sizes: dict[str, Any] = {"jpeg95": self._jpeg if recipe.jpeg_baseline else None}
+        for name, compressor in recipe.compressors.items():
+            codes, header = self._codes[name][: self._rows], recipe.header(name, shape)
+            sizes[name] = write_shard(folder / name, number, codes, header, _coding(name, compressor))
         return sizes
 
 
