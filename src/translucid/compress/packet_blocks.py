@@ -46,6 +46,7 @@ def fits(setting: Setting, pixel: np.dtype) -> bool:
     return alike(setting) and setting.levels <= vectors.MOST and _numbers(setting, pixel).cap > 0
 
 
+@lru_cache(maxsize=64)
 def _numbers(setting: Setting, pixel: np.dtype) -> Numbers:
     """16 bits hold a strip of bytes up to eight levels, and the accumulators of a row of cells that is low enough."""
     if pixel.kind == "f":
