@@ -94,7 +94,7 @@ class Fence:
     def _follow(self, relative: str) -> str:
         """The real path; a data set has few folders and many files, so each folder is followed only once."""
         folder, _, name = relative.rpartition("/")
-        full = os.path.join(self._folder(folder), name)
+        full = f"{self._folder(folder)}{os.sep}{name}"
         return os.path.realpath(full) if os.path.islink(full) else full
 
     def _folder(self, folder: str) -> str:

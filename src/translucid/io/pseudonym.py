@@ -112,5 +112,5 @@ def pseudonym(key: bytes, *parts: str, length: int = 16) -> str:
     if not 8 <= length <= 64:
         raise ConfigError(f"a pseudonym has 8 to 64 hexadecimal digits, not {length}")
     encoded = [part.encode("utf-8", "surrogatepass") for part in parts]
-    message = b"".join(len(part).to_bytes(8, "big") + part for part in encoded)
+    message = b"".join([len(part).to_bytes(8, "big") + part for part in encoded])
     return hmac.digest(key, message, "sha256").hex()[:length]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 import signal
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import connection, get_context, parent_process
 
@@ -62,7 +63,7 @@ def _here(job: ShardJob, todo: Sequence[int]) -> Iterator[int]:
         yield shard
 
 
-@contextmanager
+@contextlib.contextmanager
 def one_thread() -> Iterator[None]:
     """One thread for sums, because how a sum is split among threads may change its last bit."""
     import torch
@@ -77,6 +78,7 @@ def one_thread() -> Iterator[None]:
 
 def _start_worker() -> None:
     """One thread each, so that n workers use n cores; Ctrl-C is for the parent, and no worker outlives it."""
+    _keep_memory()
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):  # numba's own threads are used nowhere, and bear no change
         os.environ[name] = "1"
     import torch
@@ -84,6 +86,15 @@ def _start_worker() -> None:
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _keep_memory() -> None:
+    """Arrays that were freed are used again: shard after shard asks for the same, and new pages cost time (glibc)."""
+    trim_threshold, mmap_threshold = -1, -3
+    with contextlib.suppress(OSError, TypeError, AttributeError):  # another system, or another C library
+        libc = ctypes.CDLL(None)
+        libc.mallopt(mmap_threshold, 1 << 25)
+        libc.mallopt(trim_threshold, 1 << 28)
 
 
 def _end_with_parent() -> None:

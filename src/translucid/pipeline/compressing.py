@@ -94,8 +94,8 @@ class CompressJob:
 
     def _file(self, case: Case) -> list[Any]:
         beside = [[what, *self.seen(path)] for what, path in watched(self.recipe.places, self.manifest, case)]
-        file = os.path.join(self.manifest.root, case.file)
-        return [case.file, case.frame, *self.seen(file), [list(box) for box in case.boxes], *beside]
+        own = self.seen(f"{self.manifest.root}{os.sep}{case.file}")
+        return [case.file, case.frame, *own, [list(box) for box in case.boxes], *beside]
 
     def done(self, shard: int) -> bool:
         """Whether the shard is whole."""

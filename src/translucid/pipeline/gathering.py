@@ -25,7 +25,7 @@ from translucid.types import Case, Space
 LEVELS = {8: 255, 16: 65535}
 STORED: dict[int, type[np.generic]] = {8: np.uint8, 16: np.uint16, 32: np.float32}
 """What framed pixels are kept as: k for k/255 and k/65535, or the pixels themselves."""
-BLOCK = 1 << 20
+BLOCK = 1 << 21
 """Bytes of pixels that are compressed at once: what was decoded should still lie in the cache."""
 
 
@@ -81,14 +81,14 @@ class Gathered:
         """Read a plain grey file the short way; False, and nothing done, for any other."""
         if self._shortcut is None or case.frame is not None:
             return False
-        found = self._shortcut.read(fence, case, None if self._pixels is None else self._pixels[self._held, 0])
+        slot = None if self._pixels is None else self._pixels[self._held, 0]
+        found = self._shortcut.read(fence, case, slot)
         if found is None:
             return False
         pixels, plan = found
         cut = boxes_cut(case.boxes, plan.source, case.file)
-        slot = self._slot((1, *pixels.shape))[0]
-        if slot.ctypes.data != pixels.ctypes.data:
-            slot[...] = pixels
+        if pixels is not slot:
+            self._slot((1, *pixels.shape))[0] = pixels
         if case.boxes:
             self._add_boxes(name, case, plan.transform(), cut)
         self._keep(name)

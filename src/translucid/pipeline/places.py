@@ -233,6 +233,8 @@ def watched(settings: PlacesSettings, manifest: Manifest, case: Case) -> list[tu
 
     Fails when: a file is overwritten by one of the same size that is dated back to the same time.
     """
+    if not (case.masks or case.gaze):
+        return []
     masks = [(f"truth:{label}", name) for label, name in settings.truth.items()]
     if settings.organs == "masks":
         masks += [(f"organ:{name}", name) for name in settings.organ_names]

@@ -75,6 +75,8 @@ def _rows(places: Sequence[str]) -> tuple[int, ...]:
 
 def _whole(where: str, case: Case, problem: Callable[[str], str], rejects: list[tuple[str, str]]) -> Case:
     """The case without the masks and fixations whose files are absent."""
+    if not (case.masks or case.gaze):
+        return case
     bad = {name: problem(path) for name, path in case.masks.items()}
     rejects += [(f"{where}, mask {name}", _beside(f"mask {name!r}", why)) for name, why in bad.items() if why]
     unseen = problem(case.gaze) if case.gaze else ""
@@ -95,7 +97,7 @@ def _problem(fence: Fence | None, root: str, path: str) -> str:
     problem = fence.problem(path) if fence else ""
     if problem:
         return problem
-    return "" if os.path.exists(os.path.join(root, path)) else "the file is not there"
+    return "" if os.path.exists(f"{root}{os.sep}{path}") else "the file is not there"
 
 
 def _nothing(root: Path, rejects: Sequence[tuple[str, str]]) -> str:
