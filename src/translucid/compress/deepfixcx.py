@@ -67,6 +67,9 @@ class DeepFixCX:
     allow_enlarging: bool = False
 
     def __post_init__(self) -> None:
+        for name in ("patches", "pool"):  # as tuples, so that a system can be a key
+            if isinstance(given := getattr(self, name), list):
+                object.__setattr__(self, name, tuple(given))
         if self.cells not in BOUNDARY:
             raise ConfigError(f"unknown cells {self.cells!r}: {did_you_mean(self.cells, BOUNDARY)}")
         packet.taps(self.wavelet, BOUNDARY[self.cells])
@@ -191,9 +194,7 @@ class DeepFixCX:
             ConfigError: the setting does not fit the size of the images (see `code_length`).
         """
         space = tuple(images.shape[2:])
-        self.code_length(space)
-        setting = kernel.Setting(space, self.wavelet, self.levels, self.grid(space), self.reducers, self.cells)
-        fused = _fused(images.device)
+        setting, fused = _setting(self, space), _fused(images.device)
         if fused.applies(images, setting):
             codes: Tensor = fused.encode(images, setting)
             return codes
@@ -288,6 +289,13 @@ class DeepFixCX:
         grid = self.grid(space)
         kept = (self.wavelet, self.levels, self.cells)
         return [_matrix(what, n, p, *kept, like.dtype, like.device) for n, p in zip(space, grid, strict=True)]
+
+
+@lru_cache(maxsize=256)
+def _setting(system: DeepFixCX, space: Space) -> kernel.Setting:
+    """What the loops depend on, for images of a size that fits; asked for every small batch, so it is kept."""
+    system.code_length(space)
+    return kernel.Setting(space, system.wavelet, system.levels, system.grid(space), system.reducers, system.cells)
 
 
 def _fused(device: torch.device) -> ModuleType:

@@ -69,16 +69,27 @@ def block_plan(setting: Setting) -> BlockPlan:
     return BlockPlan(bands, rows.edges[0], columns.edges[0], *weights)
 
 
+@lru_cache(maxsize=32)
+def _scaled(setting: Setting, unit: float) -> tuple[np.ndarray, ...]:
+    """The tables for pixels of which one step means `unit`."""
+    plan = block_plan(setting)
+    return tuple(plan._replace(row_weights=plan.row_weights * np.float32(unit / 2**setting.levels)))
+
+
+def _strips(setting: Setting) -> tuple[int, int, int]:
+    """Rows of a strip, and height and width of a plane that is cut into whole strips and vectors."""
+    side, wide = 2**setting.levels, vectors.lanes(setting.levels)
+    return side, -(-setting.space[0] // side) * side, -(-setting.space[1] // wide) * wide
+
+
 def blocks(planes: np.ndarray, out: np.ndarray, setting: Setting, unit: float) -> Work:
     """The work on planes (plane, height, width) → out (plane, band, *cell, 1), which must fit (see `fits`).
 
     A plane that is not cut into whole strips and vectors is copied into zeros first: to the published geometry they
     are its padding, and to the other they lie outside of all cells.
     """
-    side, wide = 2**setting.levels, vectors.lanes(setting.levels)
-    height, pitch = -(-setting.space[0] // side) * side, -(-setting.space[1] // wide) * wide
-    kinds, plan = _numbers(setting, planes.dtype), block_plan(setting)
-    plan = plan._replace(row_weights=plan.row_weights * np.float32(unit / side))
+    kinds, plan = _numbers(setting, planes.dtype), _scaled(setting, unit)
+    side, height, pitch = _strips(setting)
     shape = ((0,) * setting.levels, *vectors.stages(setting.levels))
     codes = out.reshape(*out.shape[:2], out.shape[2] * out.shape[3])
 
@@ -87,7 +98,7 @@ def blocks(planes: np.ndarray, out: np.ndarray, setting: Setting, unit: float) -
         cells = np.empty(codes.shape[1] * codes.shape[2], np.float32)
 
         def encode(images: np.ndarray, at: slice) -> None:
-            vectors.haar_magnitudes(images, codes[at], *shape, strip, sums, cells, tuple(plan), kinds.cap)
+            vectors.haar_magnitudes(images, codes[at], *shape, strip, sums, cells, plan, kinds.cap)
 
         if (height, pitch) == setting.space:
             encode(planes[start:stop], slice(start, stop))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -95,7 +96,7 @@ def encode(images: Tensor, setting: Setting) -> Tensor:
     run = _fitting(setting, planes.numpy().dtype)
     _share(run(planes.numpy(), out.numpy(), setting, UNIT[images.dtype]), planes.shape[0])
     _include_padding(out, setting)
-    return out.flatten(1).unflatten(0, images.shape[:2])
+    return out.reshape(*images.shape[:2], math.prod(shape[1:]))
 
 
 def _fitting(setting: Setting, pixel: np.dtype) -> Callable[[np.ndarray, np.ndarray, Setting, float], Work]:
