@@ -21,8 +21,51 @@ from translucid.types import Space
 Way = Literal["encode", "lift"]
 
 
+class _AxisByAxis:
+    """What is done along one axis after the other, each a matrix of its own; numbers stand in row-major order."""
+
+    linear = True
+
+    def grid(self, space: Space) -> tuple[int, ...]:
+        """Numbers along each axis."""
+        raise NotImplementedError
+
+    def code_length(self, space: Space) -> int:
+        """Numbers in all."""
+        return math.prod(self.grid(space))
+
+    def matrix(self, size: int, way: Way = "encode") -> np.ndarray:
+        """What is done along one axis: (numbers, size), or (size, numbers) on the way back."""
+        raise NotImplementedError
+
+    def encode(self, images: Images) -> Codes:
+        """The numbers in row-major order."""
+        space = tuple(images.shape[2:])
+        self.code_length(space)
+        return along_axes(images, self._matrices("encode", space, images)).flatten(2)
+
+    def lift(self, codes: Codes, space: Space) -> Images:
+        """Back to the image's size: `lift` after `encode` is an orthogonal projection."""
+        return along_axes(self.to_image(codes, space), self._matrices("lift", space, codes))
+
+    def adjoint(self, codes: Codes, space: Space) -> Images:
+        """The transpose of `encode`: every number shared out with the weights it was taken with."""
+        matrices = self._matrices("encode", space, codes)
+        return along_axes(self.to_image(codes, space), [m.T for m in matrices])
+
+    def to_image(self, codes: Codes, space: Space) -> Images:
+        """One pixel a number, on the grid."""
+        grid = self.grid(space)
+        if codes.shape[-1] != math.prod(grid):
+            raise ShapeError(f"codes of an image of {space} have {math.prod(grid)} numbers, got {codes.shape[-1]}")
+        return codes.unflatten(2, grid)
+
+    def _matrices(self, way: Way, space: Space, like: Tensor) -> list[Tensor]:
+        return [_matrix(self, n, way, like.dtype, like.device) for n in space]
+
+
 @dataclass(frozen=True)
-class Pixelise:
+class Pixelise(_AxisByAxis):
     """Keep the mean of each block of `block` × `block` pixels.
 
     z_c = (1/|c|) Σ_{pixels i of c} x_i, on ⌈n/block⌉ cells along an axis of n pixels, as equal as can be: cell i
@@ -45,7 +88,6 @@ class Pixelise:
     """
 
     block: int = 16
-    linear = True
 
     def __post_init__(self) -> None:
         if self.block < 1:
@@ -57,25 +99,7 @@ class Pixelise:
 
     def code_length(self, space: Space) -> int:
         """The number of cells; a `ConfigError` where that is no less than the pixels."""
-        return _shrinking(self, math.prod(self.grid(space)), space)
-
-    def encode(self, images: Images) -> Codes:
-        """Means of the blocks in row-major order."""
-        self.code_length(tuple(images.shape[2:]))
-        return along_axes(images, self._matrices("encode", tuple(images.shape[2:]), images)).flatten(2)
-
-    def lift(self, codes: Codes, space: Space) -> Images:
-        """Every mean over its whole block."""
-        return along_axes(self.to_image(codes, space), self._matrices("lift", space, codes))
-
-    def adjoint(self, codes: Codes, space: Space) -> Images:
-        """Every number shared out over its block."""
-        matrices = self._matrices("encode", space, codes)
-        return along_axes(self.to_image(codes, space), [m.T for m in matrices])
-
-    def to_image(self, codes: Codes, space: Space) -> Images:
-        """One pixel a block."""
-        return _unflattened(codes, self.grid(space), space)
+        return _shrinking(self, super().code_length(space), space)
 
     def matrix(self, size: int, way: Way = "encode") -> np.ndarray:
         """What is done along one axis: (cells, size), or (size, cells) on the way back."""
@@ -83,12 +107,9 @@ class Pixelise:
         members = (owners(size, cells).numpy()[:, None] == np.arange(cells)).astype(np.float64)
         return members if way == "lift" else (members / members.sum(0)).T
 
-    def _matrices(self, way: Way, space: Space, like: Tensor) -> list[Tensor]:
-        return [_matrix(self, n, way, like.dtype, like.device) for n in space]
-
 
 @dataclass(frozen=True)
-class Blur:
+class Blur(_AxisByAxis):
     """Gaussian blur, kept at every pixel or at every `stride`-th.
 
     z = (G_h ⊗ G_w) x with G[i, k] ∝ exp(−(stride·i + (stride − 1)/2 − k)² / 2σ²), every row adding up to 1 (so borders
@@ -115,7 +136,6 @@ class Blur:
 
     sigma: float = 4.0
     stride: int = 1
-    linear = True
 
     def __post_init__(self) -> None:
         if not 0 < self.sigma < math.inf:
@@ -127,27 +147,6 @@ class Blur:
         """Samples along each axis."""
         return tuple(-(-n // self.stride) for n in space)
 
-    def code_length(self, space: Space) -> int:
-        """The number of samples: all pixels with a stride of 1."""
-        return math.prod(self.grid(space))
-
-    def encode(self, images: Images) -> Codes:
-        """Blurred samples in row-major order."""
-        return along_axes(images, self._matrices("encode", tuple(images.shape[2:]), images)).flatten(2)
-
-    def lift(self, codes: Codes, space: Space) -> Images:
-        """The image as sharp as the samples allow: `lift` after `encode` is an orthogonal projection."""
-        return along_axes(self.to_image(codes, space), self._matrices("lift", space, codes))
-
-    def adjoint(self, codes: Codes, space: Space) -> Images:
-        """Every number spread by the Gaussian it was taken with."""
-        matrices = self._matrices("encode", space, codes)
-        return along_axes(self.to_image(codes, space), [m.T for m in matrices])
-
-    def to_image(self, codes: Codes, space: Space) -> Images:
-        """The blurred image itself, on the grid of the samples."""
-        return _unflattened(codes, self.grid(space), space)
-
     def matrix(self, size: int, way: Way = "encode") -> np.ndarray:
         """What is done along one axis: (samples, size), or (size, samples) on the way back."""
         centres = self.stride * np.arange(-(-size // self.stride)) + (self.stride - 1) / 2
@@ -157,9 +156,6 @@ class Blur:
         weights[weights < 1e-20] = 0  # adds nothing in double precision, and would be slow in single
         forward = weights / weights.sum(1, keepdims=True)
         return np.linalg.pinv(forward, rcond=1e-3) if way == "lift" else forward
-
-    def _matrices(self, way: Way, space: Space, like: Tensor) -> list[Tensor]:
-        return [_matrix(self, n, way, like.dtype, like.device) for n in space]
 
 
 @dataclass(frozen=True)
@@ -267,7 +263,7 @@ def _cosine(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
 
 
 @lru_cache(maxsize=64)
-def _matrix(rival: Pixelise | Blur, size: int, way: Way, dtype: torch.dtype, device: torch.device) -> Tensor:
+def _matrix(rival: _AxisByAxis, size: int, way: Way, dtype: torch.dtype, device: torch.device) -> Tensor:
     """The matrix of one axis, worked out once in double precision."""
     with torch.inference_mode(False):  # what is kept must serve autograd later
         return torch.from_numpy(np.ascontiguousarray(rival.matrix(size, way))).to(device, dtype)
@@ -277,9 +273,3 @@ def _shrinking(rival: object, length: int, space: Space) -> int:
     if length >= math.prod(space):
         raise ConfigError(f"{rival} keeps {length} numbers of an image of {space}: nothing shrinks; use larger images")
     return length
-
-
-def _unflattened(codes: Tensor, grid: tuple[int, ...], space: Space) -> Tensor:
-    if codes.shape[-1] != math.prod(grid):
-        raise ShapeError(f"codes of an image of {space} have {math.prod(grid)} numbers, these have {codes.shape[-1]}")
-    return codes.unflatten(2, grid)
