@@ -85,6 +85,15 @@ def test_cache_keeps_within_its_bound_and_drops_the_least_recent(store: Path) ->
     assert same_bits(opened.read([12]), pixels(25)[12:13])
 
 
+def test_what_was_forgotten_is_read_again(store: Path) -> None:
+    opened = CodeStore.open(store)
+    rows = np.arange(len(opened))
+    before = opened.read(rows)
+    opened.forget()
+    assert not opened._cache
+    assert same_bits(opened.read(rows), before)
+
+
 def test_headers_name_the_compressor_in_each_shard(store: Path) -> None:
     data = (store / shard_name(0)).read_bytes()
     size = int.from_bytes(data[:8], "little")

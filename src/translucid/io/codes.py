@@ -266,6 +266,10 @@ class CodeStore:
         for entry in self.header["shards"]:
             _checked(self.folder / entry["file"], entry)
 
+    def forget(self) -> None:
+        """Give back the memory of decoded shards; reading on decodes them again."""
+        self._cache.clear()
+
     def _shard(self, number: int) -> np.ndarray:
         if number in self._cache:
             self._cache.move_to_end(number)

@@ -59,6 +59,7 @@ def explain(study: Study, run: Path, echo: Callable[[str], None] = lambda line: 
         echo(f"explain {number}/{len(everyone)}: {work.name}")
         with folder.timed("explain", work.name):
             _explain_one(work, shown)
+        work.store.forget()
         folder.note("fingerprints", "explain", work.name, value=wanted)
     _show_plain(folder, everyone[0], shown)
 

@@ -42,6 +42,7 @@ def train(study: Study, run: Path, echo: Callable[[str], None] = lambda line: No
             echo(f"train {number}/{len(everyone)}: {work.name} ({_describe(work)})")
             with folder.timed("train", work.name):
                 _train_one(work)
+            work.store.forget()  # or all the variants' codes would pile up
             folder.note("fingerprints", "train", work.name, value=wanted)
         notes = json.loads((target / "fit.json").read_text("utf-8"))["notes"]
         warnings += [f"{work.name}: {note}" for note in notes]
