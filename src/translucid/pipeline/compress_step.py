@@ -48,7 +48,7 @@ class How:
 
     Attributes:
         executor: where; None takes the processes that the study's `workers` asks for.
-        shard_size: images in a shard; all of them are in memory at once.
+        shard_size: images in a shard; all their codes, and the pixels of a few, are in memory at once.
         merge_only: run nothing, only join what other calls have finished.
     """
 
