@@ -165,7 +165,7 @@ def test_weak_attackers_are_called_weak(run: Path) -> None:
 
 
 def test_certificate_tells_what_it_does_not_cover(run: Path) -> None:
-    add_store(run, "noisy", {"kind": "noise", "compressor": {"kind": "heartspot", "prior": "hline"}}, CERTIFICATE)
+    add_store(run, "noisy", {"kind": "noise", "inner": {"kind": "heartspot", "prior": "hline"}}, CERTIFICATE)
     _, text = page_of(run)
     words = " ".join(Page(section(text, "leaving")).text)
     assert "One image: ε = 0.500." in words and "All 4 images of a patient: ε = 2." in words
@@ -234,7 +234,7 @@ def test_a_secret_mask_is_never_drawn(run: Path) -> None:
     before = [a.get("aria-label", "") for a in page.all("svg")]
     assert "what lines keeps of the image" in before and "by Gradient × code" in " ".join(before)
     inner = {"kind": "heartspot", "prior": "rline", "secret": SECRET}
-    add_store(run, "lines-store", {"kind": "noise", "compressor": inner})
+    add_store(run, "lines-store", {"kind": "noise", "inner": inner})
     page, text = page_of(run)
     after = [a.get("aria-label", "") for a in page.all("svg")]
     assert not any("lines keeps" in x or "mask of the places" in x or "Gradient × code" in x for x in after)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from translucid.report.numbers import Figure, amount, finite, fixed
@@ -74,10 +74,11 @@ class Known:
 
 
 class Attacks:
-    """Rows of audit.json by (part, rung, compressor)."""
+    """Rows of audit.json by (part, rung, compressor), and which variants use a compressor's store."""
 
-    def __init__(self, rows: Sequence[Table]) -> None:
+    def __init__(self, rows: Sequence[Table], users: Mapping[str, Sequence[str]] | None = None) -> None:
         self.rows = [r for r in rows if isinstance(r.get("attack"), str)]
+        self._users = users or {}
         self.at: dict[tuple[str, str, str], dict[str, Table]] = {}
         for r in self.rows:
             part, _, rung = str(r["attack"]).partition("/")
@@ -111,6 +112,7 @@ class Attacks:
         if not names:
             return None
         told = {PLAIN: "nothing is hidden: how strong the attackers are", NOISE: "tells nothing: the floor"}
+        told = {x: ", ".join(self._users.get(x, [])) for x in names} | told
         lines = [
             Line(Style(x, -1), [self._cell(x, c[0], c[1]) for c in there], told.get(x, ""), x == PLAIN) for x in names
         ]

@@ -9,9 +9,9 @@ from markupsafe import Markup
 
 from translucid.report.cases import method_name
 from translucid.report.numbers import Figure, finite, percent, size
-from translucid.report.plots import Style, frame
+from translucid.report.plots import Style, frame, names_beside
 from translucid.report.read import Run, Table, as_list, as_table
-from translucid.report.svg import Axis, Boxed, el, padded, path, picture, place_labels
+from translucid.report.svg import Axis, Boxed, el, padded, path, picture
 from translucid.report.tables import Cell, Line, Sheet, number, signed
 
 FIGURES = (
@@ -26,10 +26,11 @@ FIGURES = (
 
 @dataclass(frozen=True)
 class Frontier:
-    """Table, plot and advice."""
+    """Table, plot – over the whole width where there are many stores – and advice."""
 
     sheet: Sheet
     plot: Markup | None
+    wide: bool
     advice: str
 
 
@@ -38,7 +39,7 @@ def frontier(run: Run, styles: dict[str, Style]) -> Frontier | None:
     rows = [as_table(r) for r in as_list(run.frontier.get("rows")) if as_table(r)]
     if not rows:
         return None
-    return Frontier(_sheet(rows, styles), _plot(rows, styles), _advice(run.frontier))
+    return Frontier(_sheet(rows, styles), _plot(rows, styles), len(rows) > FEW, _advice(run.frontier))
 
 
 def _style(row: Table, styles: dict[str, Style], fallback: int) -> Style:
@@ -84,17 +85,20 @@ def _advice(told: Table) -> str:
 
 # -- the plot ------------------------------------------------------------------------------------------------------
 
-WIDTH, HEIGHT, LEFT, BOTTOM = 460.0, 330.0, 50.0, 48.0
+LEFT, BOTTOM = 50.0, 48.0
+FEW = 8
+"""Stores of which the names find room in a small plot."""
 
 
 def _plot(rows: Sequence[Table], styles: dict[str, Style]) -> Markup | None:
-    """AUC against rank-1: whiskers, the front as a line, sizes below the names."""
+    """AUC against rank-1: whiskers, the front as a line, and the variants' names."""
     marks = [(r, _style(r, styles, i + 1), _figure(r, "rank1"), _figure(r, "auc")) for i, r in enumerate(rows)]
     marks = [m for m in marks if m[2].known and m[3].known]
     if not marks:
         return None
+    width, height = (940.0, 520.0) if len(rows) > FEW else (460.0, 330.0)
     xs, ys = _values([m[2] for m in marks]), _values([m[3] for m in marks])
-    x, y = Axis(*padded(xs), LEFT, WIDTH - 12), Axis(*padded(ys), HEIGHT - BOTTOM, 14.0)
+    x, y = Axis(*padded(xs), LEFT, width - 12), Axis(*padded(ys), height - BOTTOM, 14.0)
     at = [(x.at(m[2].value or 0.0), y.at(m[3].value or 0.0)) for m in marks]
     parts = frame(x, y, "rank-1 of the best attack: less is better", "AUC: more is better")
     front = sorted(p for p, m in zip(at, marks, strict=True) if m[0].get("front") is True)
@@ -107,12 +111,10 @@ def _plot(rows: Sequence[Table], styles: dict[str, Style]) -> Markup | None:
                 parts.append(path(ends, class_=f"whisker {style.colour}"))
                 taken.append(Boxed(ends[0][0] - 3, ends[1][1] - 3, ends[1][0] + 3, ends[0][1] + 3))
         parts.append(el("circle", cx=px, cy=py, r=5.0, class_=f"dot {style.colour}"))
-    names = [_name(m[0], m[1]) for m in marks]
-    boxes = place_labels(at, names, taken, Boxed(LEFT + 2, 2, WIDTH - 2, HEIGHT - BOTTOM - 2))
-    for box, text, m in zip(boxes, names, marks, strict=True):
-        middle = (box.x0 + box.x1) / 2
-        parts.append(el("text", text, x=middle, y=box.y1 - 4, text_anchor="middle", class_=f"name {m[1].colour}"))
-    return picture(WIDTH, HEIGHT, f"AUC against rank-1 of {len(marks)} stores", *parts)
+        taken.append(Boxed(px - 6, py - 6, px + 6, py + 6))
+    names = [str(m[0].get("variant") or m[1].name)[:26] for m in marks]
+    parts += names_beside(at, names, [m[1] for m in marks], taken, Boxed(LEFT + 2, 2, width - 2, height - BOTTOM - 2))
+    return picture(width, height, f"AUC against rank-1 of {len(marks)} stores", *parts)
 
 
 def _values(figures: Sequence[Figure]) -> list[float]:
@@ -126,11 +128,6 @@ def _ends(figure: Figure, axis: Axis, at: tuple[float, float], flat: bool) -> li
         return []
     low, high = (axis.at(v) for v in figure.bounds)
     return [(low, at[1]), (high, at[1])] if flat else [(at[0], low), (at[0], high)]
-
-
-def _name(row: Table, style: Style) -> str:
-    weight = finite(row.get("bytes_per_image"))
-    return style.name[:22] + (f", {size(weight)}" if weight is not None else "")
 
 
 __all__ = ["Frontier", "frontier"]

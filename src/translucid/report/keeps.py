@@ -9,7 +9,7 @@ import numpy as np
 from markupsafe import Markup
 
 from translucid.report.cases import Album, Image, Limits, Tile, _image, withheld
-from translucid.report.numbers import amount, fixed, percent, size
+from translucid.report.numbers import amount, finite, fixed, percent, size
 from translucid.report.pictures import overlay, plane
 from translucid.report.plots import Bar, Style, bars
 from translucid.report.read import Maps, Run, Table, as_list, as_table
@@ -91,7 +91,30 @@ def in_words(compress: Table) -> str:
             f"A {compress.get('levels', 2)}-level {compress.get('wavelet', 'haar')} wavelet packet splits the image "
             f"into bands by scale and direction; of each band only the {pools} in each of {grid} cells is kept."
         )
-    return f"A compressor of the kind “{kind}”."
+    if kind == "noise":
+        return f"{in_words(as_table(compress.get('inner')))} Noise is added to every number."
+    return _rival(compress) or f"A compressor of the kind “{kind}”."
+
+
+def _rival(compress: Table) -> str:
+    """What is usually done instead, as a sentence; "" for other kinds.
+
+    >>> _rival({"kind": "blur", "sigma": 4.0, "stride": 4})
+    'Blurs the image by a Gaussian of 4 pixels and keeps one pixel in 4×4.'
+    """
+    kind, block = compress.get("kind"), compress.get("block", "?")
+    blocks = f"Keeps the mean of each block of {block}×{block} pixels"
+    if kind == "pixelise":
+        return f"{blocks}."
+    if kind == "dp_pix":
+        return f"{blocks}. Noise is added to every number."
+    if kind == "random_projection":
+        return f"Keeps random mixtures of all pixels, {percent(finite(compress.get('share')))} as many as pixels."
+    if kind == "blur":
+        stride = compress.get("stride", 1)
+        kept = "all of it" if stride == 1 else f"one pixel in {stride}×{stride}"
+        return f"Blurs the image by a Gaussian of {amount(finite(compress.get('sigma')))} pixels and keeps {kept}."
+    return ""
 
 
 def _options(compress: Table) -> str:

@@ -14,7 +14,7 @@ from translucid.report.tables import Cell, Line, Sheet
 
 @dataclass(frozen=True)
 class Certificate:
-    """What the noise of one store guarantees, and what it does not."""
+    """What the noise of one store guarantees, and what it alone does not."""
 
     store: str
     statements: list[str]
@@ -23,20 +23,36 @@ class Certificate:
 
 @dataclass(frozen=True)
 class Leaving:
-    """Everything the section shows; `tested` is None where there was no audit."""
+    """Everything the section shows.
+
+    Attributes:
+        stores: what is stored.
+        proven: what the certificates say, a line each.
+        open: what none of them covers.
+        certificates: each in full.
+        tested: None where there was no audit.
+    """
 
     stores: Sheet | None
+    proven: Sheet | None
+    open: list[str]
     certificates: list[Certificate]
     tested: Known | None
 
 
 def leaving(run: Run) -> Leaving | None:
     """None for runs without an audit and without certified noise, whose page tells of their stores elsewhere."""
-    certificates = [c for name, header in run.headers.items() if (c := _certificate(name, header))]
-    tested = Attacks(run.audit).known() if run.audit else None
-    if tested is None and not certificates:
+    told = {name: table for name, h in run.headers.items() if (table := as_table(h.get("certificate")))}
+    tested = Attacks(run.audit, run.users).known() if run.audit else None
+    if tested is None and not told:
         return None
-    return Leaving(_stores(run), certificates, tested)
+    uncovered = {name: [str(x) for x in as_list(table.get("not_covered"))] for name, table in told.items()}
+    shared = [x for x in next(iter(uncovered.values()), []) if all(x in other for other in uncovered.values())]
+    full = [
+        Certificate(name, _statements(table), [x for x in uncovered[name] if x not in shared])
+        for name, table in told.items()
+    ]
+    return Leaving(_stores(run), _proven(told, run.users), shared, full, tested)
 
 
 def _stores(run: Run) -> Sheet | None:
@@ -52,7 +68,8 @@ def _stores(run: Run) -> Sheet | None:
             Cell(size(weight / rows) if rows and weight else "n/a"),
             Cell("yes" if header.get("certificate") else "no"),
         ]
-        lines.append(Line(Style(name, -1), cells, _kept(compress)))
+        users = "".join(f"{v}: " for v in [", ".join(run.users.get(name, []))] if v)
+        lines.append(Line(Style(name, -1), cells, users + _kept(compress)))
     heads = [("Images", ""), ("Numbers", "per image"), ("Size", "per image, on disk"), ("Noise", "with a certificate")]
     return Sheet("What is stored, and would leave", heads, lines, first="Store") if lines else None
 
@@ -62,17 +79,39 @@ def _kept(compress: Table) -> str:
     if compress.get("kind") == "places":
         names = ", ".join(str(x) for x in as_list(compress.get("names"))[:8])
         return f"Where things lie, on a coarse grid: {names}. Needed for training and scoring only."
-    inner = as_table(compress.get("compressor"))
-    return f"{in_words(inner)} Noise is added." if inner else in_words(compress)
+    return in_words(compress)
 
 
 # -- certificates --------------------------------------------------------------------------------------------------
 
 
-def _certificate(store: str, header: Table) -> Certificate | None:
-    told = as_table(header.get("certificate"))
-    if not told:
-        return None
+def _proven(told: dict[str, Table], users: dict[str, list[str]]) -> Sheet | None:
+    """A line for each certificate."""
+    lines = []
+    for name, table in told.items():
+        empty = [str(x) for x in as_list(table.get("vacuous"))]
+        near = as_table(table.get("neighbourhood"))
+        cells = [Cell(str(table.get("guarantee")), str(table.get("mechanism")), last=str(near.get("meaning")))]
+        for at, key in ((table, "epsilon"), (as_table(table.get("patient")), "patient")):
+            cells.append(_epsilon(at, key in empty))
+        cells.append(_epsilon(as_table(table.get("whole_image")), "whole_image" in empty))
+        lines.append(Line(Style(name, -1), cells, ", ".join(users.get(name, []))))
+    heads = [("Covers", "by which noise"), ("One image", "ε"), ("All of a patient", "ε"), ("Any other image", "ε")]
+    return Sheet("Certificates of the stores with noise", heads, lines, first="Store") if lines else None
+
+
+def _epsilon(table: Table, vacuous: bool) -> Cell:
+    epsilon, delta = (finite(table.get(k)) for k in ("epsilon", "delta"))
+    if epsilon is None:
+        return Cell("n/a")
+    small = f"δ = {delta:g}" if delta else ""
+    if vacuous:
+        return Cell("vacuous", f"{amount(epsilon)}{', ' if small else ''}{small}", tone="warn")
+    return Cell(amount(epsilon), small)
+
+
+def _statements(told: Table) -> list[str]:
+    """A certificate in sentences."""
     near, patient = (as_table(told.get(k)) for k in ("neighbourhood", "patient"))
     empty = [str(x) for x in as_list(told.get("vacuous"))]
     said = [f"Guarantee for {told.get('guarantee')}, by a {told.get('mechanism')}: {near.get('meaning')}."]
@@ -84,8 +123,7 @@ def _certificate(store: str, header: Table) -> Certificate | None:
     if whole := as_table(told.get("whole_image")):
         said.append(_spent(f"Whole images ({whole.get('meaning')})", whole, "whole_image" in empty))
     said += _identified(as_table(told.get("identification")), "identification" in empty)
-    said.append(AGAIN)
-    return Certificate(store, said, [str(x) for x in as_list(told.get("not_covered"))])
+    return said
 
 
 def _spent(what: str, table: Table, vacuous: bool) -> str:
@@ -95,7 +133,6 @@ def _spent(what: str, table: Table, vacuous: bool) -> str:
     return f"{text}. {VACUOUS}" if vacuous else f"{text}."
 
 
-AGAIN = "A second release of the same images, with this noise or any other, spends it again: budgets add up."
 VACUOUS = "Vacuous: the number is so large that it promises nothing."
 
 

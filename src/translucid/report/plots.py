@@ -123,21 +123,20 @@ def scatter(marks: Sequence[Mark], x_title: str, y_title: str, shares: bool) -> 
             taken.append(Boxed(min(ends), py - 3, max(ends), py + 3))
         parts.append(el("circle", cx=px, cy=py, r=5.0, class_=f"dot {m.style.colour}"))
         taken.append(Boxed(px - 6, py - 6, px + 6, py + 6))
-    parts += _names(
-        marks,
-        [(x.at(m.x.value or 1), y.at(m.y.value or 0)) for m in marks],
-        taken,
-        Boxed(left + 2, 2, width - 2, height - bottom - 2),
-    )
+    at = [(x.at(m.x.value or 1), y.at(m.y.value or 0)) for m in marks]
+    many = len(marks) > 12  # too many to read: their numbers in the table
+    texts = [str(m.style.n) if many else m.style.name[:26] for m in marks]
+    room = Boxed(left + 2, 2, width - 2, height - bottom - 2)
+    parts += names_beside(at, texts, [m.style for m in marks], taken, room)
     return picture(width, height, f"{y_title} against {x_title}: {len(marks)} variants", *parts)
 
 
-def _names(marks: Sequence[Mark], at: Sequence[Point], taken: Sequence[Boxed], frame: Boxed) -> list[Markup]:
-    """Names beside the points; where there are too many to read, their numbers in the table."""
-    many = len(marks) > 12
-    texts = [str(m.style.n) if many else m.style.name[:26] for m in marks]
+def names_beside(
+    at: Sequence[Point], texts: Sequence[str], styles: Sequence[Style], taken: Sequence[Boxed], frame: Boxed
+) -> list[Markup]:
+    """Names beside the points, joined to them by a line where they stand apart."""
     parts = []
-    for (px, py), box, text, mark in zip(at, place_labels(at, texts, taken, frame), texts, marks, strict=True):
+    for (px, py), box, text, style in zip(at, place_labels(at, texts, taken, frame), texts, styles, strict=True):
         near = min(max(px, box.x0), box.x1), min(max(py, box.y0), box.y1)
         if abs(near[0] - px) + abs(near[1] - py) > 14:
             parts.append(path([(px, py), near], class_="leader"))
@@ -149,7 +148,7 @@ def _names(marks: Sequence[Mark], at: Sequence[Point], taken: Sequence[Boxed], f
                 x=middle,
                 y=box.y1 - 4,
                 text_anchor="middle",
-                class_=f"name {mark.style.colour}",
+                class_=f"name {style.colour}",
                 textLength=frame.x1 - frame.x0 if wide else None,
             )
         )

@@ -174,6 +174,14 @@ class Run:
         found = {p.parent.name: as_table(_json(p)) for p in sorted((self.path / "codes").glob("*/header.json"))}
         return {name: table for name, table in found.items() if table}
 
+    @cached_property
+    def users(self) -> dict[str, list[str]]:
+        """Which variants eat the codes of each store."""
+        found: dict[str, list[str]] = {}
+        for variant in self.variants:
+            found.setdefault(str(self.variant(variant).get("store") or ""), []).append(variant)
+        return found
+
     def secret(self, variant: str) -> bool:
         """Whether what a variant keeps depends on a secret that a picture would show."""
         told = self.variant(variant)
