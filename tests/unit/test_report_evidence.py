@@ -87,6 +87,17 @@ def test_relative_change_of_the_best(run: Path) -> None:
     assert "By the same method, HiResCAM, raw has 0.530: 38\u00a0% more." in words
 
 
+@pytest.mark.parametrize(("n", "warned"), [(7, True), (40, False)])
+def test_how_many_were_scored_is_said(run: Path, n: int, warned: bool) -> None:
+    add_pointing(run, VARIANTS, LABELS)
+    rows = json.loads((run / "metrics.json").read_text())
+    put(run / "metrics.json", [r | {"n": n} if r.get("target") else r for r in rows])
+    _, text = page_of(run)
+    words = " ".join(Page(section(text, "pointing")).text)
+    assert f"all labels pooled, n {n}" in words
+    assert ("So little could be scored (n = 7)" in words) == warned
+
+
 def test_pointing_by_label_and_size(run: Path) -> None:
     add_pointing(run, VARIANTS, LABELS)
     _, text = page_of(run)
@@ -171,6 +182,8 @@ def test_certificate_tells_what_it_does_not_cover(run: Path) -> None:
     assert "One image: ε = 0.500." in words and "All 4 images of a patient: ε = 2." in words
     assert "ε = 812. Vacuous: the number is so large that it promises nothing." in words
     assert "who the patient is" in words and "what the label tells" in words
+    assert "horizontal lines. The rest is thrown away. Noise is added to every number." in words
+    assert any(row[0].startswith("noisy") and row[-1].startswith("vacuous 812") for row in cells(text))
     assert "500 B" in words and "Not tested: no attack was run" in words
 
 

@@ -36,6 +36,8 @@ HEADS = {"finding": "Maps against drawn findings", "organ": "Maps against organs
 HEADS |= {"gaze": "Maps against where readers looked"}
 BASELINES = {"random": "Random map", "centre": "Blob in the centre", "edges": "Edges of the image"}
 BASELINES |= {"average_mask": "Average mask of the training cases"}
+ENOUGH = 30
+FEW = "So little could be scored (n = {}) that the intervals are wide, and may still be too narrow."
 Key = tuple[str, str]
 
 
@@ -89,12 +91,16 @@ class _Bench:
         lines = self._chance(there, leading) + [self._line(k, there, leading, reference) for k in self.keys]
         caption = f"{HEADS[self.target]}, {self.split} cases"
         caption += f", all labels {self.whole}" if self.whole in (POOLED, MACRO) else f", {self.whole}"
+        scored = max((int(finite(self.row(there[0], k).get("n")) or 0) for k in self.keys), default=0) if there else 0
+        if scored:
+            caption += f", n {scored}"
         if trivial:
             caption += "; maps that know nothing of the image come first"
         if reference:
             caption += f"; differences are to {_pair(reference)}"
         sheet = Sheet(caption, heads, lines, first="Map")
-        return Target(HEADS[self.target], sheet, self._sentences(reference), self._folds(there))
+        few = [FEW.format(scored)] if 0 < scored < ENOUGH else []
+        return Target(HEADS[self.target], sheet, few + self._sentences(reference), self._folds(there))
 
     # -- lines -----------------------------------------------------------------------------------------------------
 
