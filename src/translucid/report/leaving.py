@@ -46,7 +46,7 @@ def leaving(run: Run) -> Leaving | None:
     tested = Attacks(run.audit, run.users).known() if run.audit else None
     if tested is None and not told:
         return None
-    uncovered = {name: [str(x) for x in as_list(table.get("not_covered"))] for name, table in told.items()}
+    uncovered = {name: [_open(x) for x in as_list(table.get("not_covered"))] for name, table in told.items()}
     shared = [x for x in next(iter(uncovered.values()), []) if all(x in other for other in uncovered.values())]
     full = [
         Certificate(name, _statements(table), [x for x in uncovered[name] if x not in shared])
@@ -98,6 +98,11 @@ def _proven(told: dict[str, Table], users: dict[str, list[str]]) -> Sheet | None
         lines.append(Line(Style(name, -1), cells, ", ".join(users.get(name, []))))
     heads = [("Covers", "by which noise"), ("One image", "ε"), ("All of a patient", "ε"), ("Any other image", "ε")]
     return Sheet("Certificates of the stores with noise", heads, lines, first="Store") if lines else None
+
+
+def _open(told: object) -> str:
+    """What is not covered; a field of the certificate is called by its column."""
+    return str(told).replace("whole_image", "the column “Any other image”")
 
 
 def _epsilon(table: Table, vacuous: bool) -> Cell:
