@@ -53,8 +53,8 @@ class Claim:
     strictly: bool = False
 
     def holds(self, mean: float, low: float) -> bool | None:
-        """Whether it does; None where nothing is claimed."""
-        if self.least is None:
+        """Whether it does; None where nothing is claimed, or one seed cannot tell."""
+        if self.least is None or (self.strictly and math.isnan(low)):
             return None
         return (low if self.strictly else mean) > self.least
 
@@ -161,7 +161,8 @@ def text(claims: Sequence[Claim], runs: Sequence[Sequence[Row]], seeds: Sequence
         values = [claim.of(rows) for rows in runs]
         mean, low, high = student([v.value for v in values])
         holds = claim.holds(mean, low)
-        target = "" if claim.least is None else f"  > {claim.least:g}: {'met' if holds else 'NOT MET'}"
+        verdict = {True: "met", False: "NOT MET", None: "more seeds are needed"}[holds]
+        target = "" if claim.least is None else f"  > {claim.least:g}: {verdict}"
         over = "" if math.isnan(low) else f" ({low:.3f} to {high:.3f})"
         lines.append(f"{claim.what}: {mean:.3f}{over}{target}")
         for seed, v in zip(seeds, values, strict=True):

@@ -204,3 +204,9 @@ def test_the_interval_over_seeds_is_that_of_scipy() -> None:
     mean, low, high = claims.student(values)
     found = stats.ttest_1samp(values, 0.0).confidence_interval()
     assert (mean, low, high) == pytest.approx((sum(values) / 4, found.low, found.high))
+
+
+def test_one_seed_cannot_tell_whether_an_interval_excludes_zero() -> None:
+    claim = claims.Claim("gain", lambda rows: claims.Value(0.06), least=0.0, strictly=True)
+    assert claim.holds(*claims.student([0.06])[:2]) is None
+    assert "gain: 0.060  > 0: more seeds are needed" in claims.text([claim], [[]], [0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -21,22 +22,22 @@ from translucid.types import Space
 Way = Literal["encode", "lift"]
 
 
-class _AxisByAxis:
+class _AxisByAxis(ABC):
     """What is done along one axis after the other, each a matrix of its own; numbers stand in row-major order."""
 
     linear = True
 
+    @abstractmethod
     def grid(self, space: Space) -> tuple[int, ...]:
         """Numbers along each axis."""
-        raise NotImplementedError
 
     def code_length(self, space: Space) -> int:
         """Numbers in all."""
         return math.prod(self.grid(space))
 
+    @abstractmethod
     def matrix(self, size: int, way: Way = "encode") -> np.ndarray:
         """What is done along one axis: (numbers, size), or (size, numbers) on the way back."""
-        raise NotImplementedError
 
     def encode(self, images: Images) -> Codes:
         """The numbers in row-major order."""

@@ -138,7 +138,7 @@ class ShardTask:
             header = places.header(self.recipe.places, self.recipe.framed(), found.shape[1:])
             known = np.stack(found.places).reshape(len(found.places), header["channels"], -1)
             write_shard(self.codes / places.STORE, self.number, known, header)
-        space = list(found.shape[1:]) or None
+        space = list(found.shape[1:]) if found.kept else None
         part = {"kept": found.kept, "boxes": found.boxes, "rejects": found.rejects, "sizes": sizes, "space": space}
         write_lean(self.part, part | {"cut": found.cut, "seconds": round(perf_counter() - start, 3)})
 

@@ -60,7 +60,7 @@ def stores(run: Run, styles: dict[str, Style], limits: Limits, found: Album) -> 
     told = []
     for name, table in as_table(run.record.get("stores")).items():
         compress = as_table(table)
-        users = [v for v in run.variants if as_table(run.variant(v).get("compress")) == compress]
+        users = run.users[name]
         shown = next((v for v in users if v in run.maps), None)
         tiles = _tiles(run, shown, compress, limits, found) if shown else []
         weight = _weight(as_table(weights.get(name)))

@@ -177,10 +177,8 @@ class Run:
     @cached_property
     def users(self) -> dict[str, list[str]]:
         """Which variants eat the codes of each store."""
-        found: dict[str, list[str]] = {}
-        for variant in self.variants:
-            found.setdefault(str(self.variant(variant).get("store") or ""), []).append(variant)
-        return found
+        stores = as_table(self.record.get("stores"))
+        return {s: [v for v in self.variants if self.variant(v).get("compress") == told] for s, told in stores.items()}
 
     def secret(self, variant: str) -> bool:
         """Whether what a variant keeps depends on a secret that a picture would show."""
